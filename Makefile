@@ -1,0 +1,44 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both create .venv on first use.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test lint types protos bench clean
+
+help: ## Show what can be made
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Ratewright needs Python 3.11 or newer; set PYTHON=… to one") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Run the main job end to end on the embedded store: a month of 1,000,000 records to exact statements
+	$(BIN)/ratewright demo
+
+test: $(STAMP) ## Run all tests (they start and stop their own servers and stores)
+	$(BIN)/python -m pytest -q $(TESTS)
+
+lint: $(STAMP) ## Style, import contracts, proto lint, stub drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/python protos/generate.py --check
+
+types: $(STAMP) ## Static types (mypy strict)
+	$(BIN)/mypy
+
+protos: $(STAMP) ## Regenerate the stubs from protos/
+	$(BIN)/python protos/generate.py
+
+bench: $(STAMP) ## Run the benchmarks
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove the virtual environment and all caches
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,101 @@
+"""Typed Python client of the Ratewright rating service.
+
+`Client` and `AsyncClient` call every method; `UsageWriter` and `AsyncUsageWriter` (also
+`client.ingest()`) stream usage records so that each is counted exactly once. Imports neither
+numpy nor numba nor redis.
+"""
+
+from rating_client.aio_client import AsyncClient
+from rating_client.aio_writer import AsyncUsageWriter
+from rating_client.client import Client
+from rating_client.columns import UsageColumns
+from rating_client.delivery import BatchResult
+from rating_client.errors import (
+    Aborted,
+    AlreadyExists,
+    BatchFailed,
+    Cancelled,
+    DeadlineExceeded,
+    DocumentFault,
+    FailedPrecondition,
+    FieldViolation,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    PlanDocumentError,
+    RatewrightError,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    WriterClosed,
+    WriterError,
+)
+from rating_client.options import ClientOptions, WriterOptions
+from rating_client.plan_document import (
+    plan_from_document,
+    plan_to_document,
+    usage_from_document,
+)
+from rating_client.values import (
+    Counter,
+    CounterBand,
+    RecordOutcome,
+    RecordStatus,
+    RejectReason,
+    Statement,
+    StatementLine,
+    StatementSlice,
+    Usage,
+    UsageRecord,
+)
+from rating_client.writer import UsageWriter
+from rating_client.writer_core import WriterCounters
+
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "AsyncClient",
+    "AsyncUsageWriter",
+    "BatchFailed",
+    "BatchResult",
+    "Cancelled",
+    "Client",
+    "ClientOptions",
+    "Counter",
+    "CounterBand",
+    "DeadlineExceeded",
+    "DocumentFault",
+    "FailedPrecondition",
+    "FieldViolation",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "OutOfRange",
+    "PermissionDenied",
+    "PlanDocumentError",
+    "RatewrightError",
+    "RecordOutcome",
+    "RecordStatus",
+    "RejectReason",
+    "ResourceExhausted",
+    "Statement",
+    "StatementLine",
+    "StatementSlice",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Usage",
+    "UsageColumns",
+    "UsageRecord",
+    "UsageWriter",
+    "WriterClosed",
+    "WriterCounters",
+    "WriterError",
+    "WriterOptions",
+    "plan_from_document",
+    "plan_to_document",
+    "usage_from_document",
+]

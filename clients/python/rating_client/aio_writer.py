@@ -1,0 +1,282 @@
+"""`AsyncUsageWriter`: the asyncio twin of `UsageWriter`, over the same `WriterCore`.
+
+One background task looks after the stream, with a task that sends and one that takes the answers.
+"""
+# ruff: noqa: ASYNC109 - timeout means the same as in the synchronous twin; gRPC keeps it
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+
+from ratewright.v1 import usage_service_pb2 as usage_api
+from rating_client.columns import RecordBuffer, UsageColumns
+from rating_client.delivery import BatchResult, OnBatch
+from rating_client.errors import RatewrightError, error_from_rpc
+from rating_client.options import WriterOptions
+from rating_client.values import UsageRecord
+from rating_client.writer_core import (
+    CLOSE_AFTER_ERROR_SECONDS,
+    INGEST_PATH,
+    WriterCore,
+    WriterCounters,
+    answer_overdue,
+    stream_ended,
+)
+
+if TYPE_CHECKING:
+    from rating_client.aio_client import AsyncClient
+
+
+class _Signal:
+    """Wakes every task that waits. Without awaiting between a check and `wait`, none is missed."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def notify(self) -> None:
+        """Wake all tasks that wait now."""
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def wait(self, timeout: float | None) -> None:
+        """Return at the next `notify`, or after ``timeout`` seconds."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            await asyncio.wait([future], timeout=timeout)
+        finally:
+            self._waiting.discard(future)
+
+
+class AsyncUsageWriter:
+    """Writes usage records over an async client's connection, from one event loop.
+
+    As `UsageWriter`; ``on_batch`` is a plain function that runs on the loop and must return soon.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        *,
+        on_batch: OnBatch | None = None,
+        options: WriterOptions | None = None,
+    ) -> None:
+        self._core = WriterCore(options or WriterOptions())
+        self._on_batch = on_batch
+        self._open: Any = client.channel.stream_stream(
+            INGEST_PATH, response_deserializer=usage_api.IngestUsageResponse.FromString
+        )
+        self._work = _Signal()
+        self._room = _Signal()
+        self._task: asyncio.Task[None] | None = None
+        self._in_callback = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self.close()
+            return
+        try:
+            await self.close(timeout=CLOSE_AFTER_ERROR_SECONDS)
+        except (RatewrightError, TimeoutError) as second:
+            error.add_note(f"closing the writer: {second}")
+
+    @property
+    def counters(self) -> WriterCounters:
+        """What was written and what became of it so far."""
+        return self._core.counters()
+
+    async def write(self, record: UsageRecord, *, timeout: float | None = None) -> int:
+        """Take one record and return its number; as `UsageWriter.write`."""
+        read = RecordBuffer.read(record)
+        await self._wait_for_room(1, timeout)
+        number = self._core.written
+        if self._core.take(record, read, time.monotonic()):
+            self._wake()
+            # A loop of writes that never waits would keep the sending task from running.
+            await asyncio.sleep(0)
+        return number
+
+    async def write_columns(
+        self,
+        columns: UsageColumns,
+        *,
+        timeout: float | None = None,
+    ) -> range:
+        """Take many records as columns and return their numbers; as `UsageWriter.write_columns`."""
+        options = self._core.options
+        first: int | None = None
+        for payload in columns.payloads(options.batch_records, options.batch_bytes):
+            await self._wait_for_room(payload.record_count, timeout)
+            first = self._core.written if first is None else first
+            self._core.take_payload(payload)
+            self._wake()
+            await asyncio.sleep(0)
+        first = self._core.written if first is None else first
+        return range(first, first + len(columns))
+
+    async def flush(self, timeout: float | None = None) -> WriterCounters:
+        """Wait until every record written so far has its status; as `UsageWriter.flush`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._core.seal()
+        target = self._core.written
+        self._wake()
+        while not self._core.settled(target):
+            await self._wait(deadline, "not all records were answered in time")
+        return self._core.counters()
+
+    async def close(self, timeout: float | None = None) -> WriterCounters:
+        """Flush, then end the writer; as `UsageWriter.close`."""
+        if self._core.stopped:
+            return self._core.counters()
+        try:
+            return await self.flush(timeout)
+        finally:
+            self._stop(None)
+            if self._task is not None:
+                await asyncio.wait([self._task])
+
+    async def _wait(self, deadline: float | None, message: str) -> None:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError(message)
+        await self._room.wait(left)
+
+    async def _wait_for_room(self, record_count: int, seconds: float | None) -> None:
+        self._core.check_open()
+        if self._core.has_room(record_count):
+            return
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not self._core.has_room(record_count):
+            self._core.seal()
+            self._wake()
+            await self._wait(deadline, "too many records are unanswered")
+            self._core.check_open()
+
+    def _wake(self) -> None:
+        if self._task is None and not self._core.stopped:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        self._work.notify()
+
+    # The background task.
+
+    async def _run(self) -> None:
+        try:
+            while await self._wait_for_work():
+                await self._stream()
+        except BaseException as error:
+            self._stop(error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
+    async def _wait_for_work(self) -> bool:
+        """Wait until a batch may be sent; return False when the writer stops."""
+        while True:
+            now = time.monotonic()
+            self._report(self._core.delivery.expired(now))
+            if self._core.stopped:
+                return False
+            if self._core.ready(now):
+                return True
+            await self._work.wait(self._core.wait_seconds(now))
+
+    async def _stream(self) -> None:
+        """Open a stream and look after it until it ends."""
+        self._core.streams += 1
+        call = self._open()
+        reader = asyncio.create_task(self._read(call))
+        sender = asyncio.create_task(self._send(call))
+        reader.add_done_callback(lambda _: self._work.notify())
+        try:
+            overdue = await self._watch(reader)
+        finally:
+            sender.cancel()
+            call.cancel()
+            reader.cancel()
+            await asyncio.wait([sender, reader])
+        error: BaseException = answer_overdue()
+        if not overdue:
+            error = stream_ended() if reader.cancelled() else reader.result()
+        if not isinstance(error, RatewrightError):
+            raise error
+        if not self._core.stopped:
+            self._report(self._core.delivery.lost(error, time.monotonic()))
+
+    async def _watch(self, reader: asyncio.Task[BaseException]) -> bool:
+        """Wait until the stream is over; return whether it is because an answer is overdue."""
+        while True:
+            now = time.monotonic()
+            if reader.done() or self._core.stopped:
+                return False
+            if self._core.delivery.stalled(now):
+                return True
+            self._report(self._core.delivery.expired(now))
+            await self._work.wait(self._core.wait_seconds(now))
+
+    async def _send(self, call: Any) -> None:
+        """Send the batches of one stream as they become ready; ends with the stream."""
+        while not self._core.stopped:
+            now = time.monotonic()
+            batch = self._core.next_to_send(now)
+            if batch is None:
+                await self._work.wait(self._core.wait_seconds(now))
+                continue
+            self._work.notify()  # its answer has a deadline now
+            try:
+                await call.write(batch.request())
+            except (grpc.RpcError, asyncio.InvalidStateError):
+                return  # the reader sees why the stream ended
+
+    async def _read(self, call: Any) -> BaseException:
+        """Take the answers of one stream until it ends; return why it ended."""
+        try:
+            async for answer in call:
+                result = self._core.delivery.answered(answer, time.monotonic())
+                self._work.notify()
+                if result is not None:
+                    self._report([result])
+        except grpc.RpcError as error:
+            return error_from_rpc(error)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - handed to the background task
+            return error
+        return stream_ended()
+
+    def _report(self, results: list[BatchResult]) -> None:
+        """Report results, then free their room."""
+        for result in results:
+            failed: BaseException | None = None
+            try:
+                if self._on_batch is not None:
+                    self._on_batch(result)
+            except BaseException as error:
+                failed = error
+                raise
+            finally:
+                self._core.report_done(result, failed)
+                self._room.notify()
+
+    def _stop(self, error: BaseException | None) -> None:
+        """End the writer; what is unanswered is reported with RETRY."""
+        results = self._core.stop(error)
+        self._work.notify()
+        self._room.notify()
+        for result in results:
+            try:
+                self._report([result])
+            except BaseException as second:  # noqa: BLE001 - every other result is reported too
+                self._core.stop(second)

@@ -1,0 +1,367 @@
+"""Every unary call as a value: which method, which request, and how its answer is read.
+
+Shared by `Client` and `AsyncClient`, which only send them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ratewright.v1 import catalog_service_pb2 as catalog
+from ratewright.v1 import customer_service_pb2 as customers
+from ratewright.v1 import plan_pb2, statement_pb2
+from ratewright.v1 import rating_service_pb2 as rating
+from ratewright.v1 import usage_service_pb2 as usage_api
+from rating_client.plan_document import plan_from_document, usage_from_document
+from rating_client.values import (
+    Counter,
+    CounterBand,
+    RecordOutcome,
+    Statement,
+    StatementLine,
+    StatementSlice,
+    Usage,
+    UsageRecord,
+    from_micros,
+    outcome,
+    to_micros,
+    to_text,
+)
+
+Answer = TypeVar("Answer")
+
+PlanLike = plan_pb2.Plan | Mapping[str, Any]
+"""A plan: the message, or a document of S2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Answer]):
+    """One unary call: ``method`` as `Service/Method`, and ``read`` from its response."""
+
+    method: str
+    request: Any
+    response: Any
+    read: Callable[[Any], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Answer]):
+    """One page of a list; ``next_token`` is empty at the end."""
+
+    items: tuple[Answer, ...]
+    next_token: str
+
+
+def _timestamp(instant: datetime | None, what: str) -> Timestamp | None:
+    if instant is None:
+        return None
+    seconds, micros = divmod(to_micros(instant, what), 1_000_000)
+    return Timestamp(seconds=seconds, nanos=micros * 1_000)
+
+
+def _instant(message: Any, field: str) -> datetime | None:
+    if not message.HasField(field):
+        return None
+    stamp = getattr(message, field)
+    return from_micros(stamp.seconds * 1_000_000 + stamp.nanos // 1_000)
+
+
+def _word(enum: EnumDescriptor, number: int) -> str:
+    """Return the lower-case word of an enum value; "" for one that this client does not know."""
+    value = enum.values_by_number.get(number)
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return "" if value is None else value.name.removeprefix(prefix).lower()
+
+
+def _maybe(text: str) -> Decimal | None:
+    return Decimal(text) if text else None
+
+
+def _same(response: Any) -> Any:
+    return response
+
+
+def _request_id(given: str | None) -> str:
+    """Return the caller's request id, or a new one, which makes retrying a creation safe."""
+    return str(uuid.uuid4()) if given is None else given
+
+
+def _plan_name(plan_id: str, version: int | None) -> str:
+    name = plan_id if plan_id.startswith("plans/") else f"plans/{plan_id}"
+    return name if version is None else f"{name}/versions/{version}"
+
+
+def _plan_message(plan: PlanLike) -> plan_pb2.Plan:
+    return plan if isinstance(plan, plan_pb2.Plan) else plan_from_document(plan)
+
+
+def read_counter(counter: statement_pb2.Counter) -> Counter:
+    """Return a counter of the wire as a value."""
+    bands = tuple(
+        CounterBand(
+            band.charge,
+            band.floor_event_count,
+            band.ceiling_event_count,
+            Decimal(band.between_sum or "0"),
+        )
+        for band in counter.bands
+    )
+    return Counter(
+        meter=counter.meter,
+        dimensions=dict(counter.dimensions),
+        value=Decimal(counter.value or "0"),
+        event_count=counter.event_count,
+        bands=bands,
+        match_all=counter.match_all,
+    )
+
+
+def _read_slice(piece: statement_pb2.StatementSlice) -> StatementSlice:
+    return StatementSlice(
+        kind=_word(statement_pb2.SliceKind.DESCRIPTOR, piece.kind),
+        amount=Decimal(piece.amount or "0"),
+        tier=piece.tier if piece.HasField("tier") else None,
+        quantity=_maybe(piece.quantity),
+        unit_price=_maybe(piece.unit_price),
+        percent=_maybe(piece.percent),
+        flat_fee=_maybe(piece.flat_fee),
+        label=piece.label,
+    )
+
+
+def read_statement(response: Any) -> Statement:
+    """Return the statement of a response as a value, amounts as exact decimals."""
+    statement: statement_pb2.Statement = response.statement
+    lines = tuple(
+        StatementLine(
+            id=line.id,
+            kind=_word(statement_pb2.LineKind.DESCRIPTOR, line.kind),
+            amount=Decimal(line.amount or "0"),
+            slices=tuple(_read_slice(piece) for piece in line.slices),
+        )
+        for line in statement.lines
+    )
+    return Statement(
+        customer=statement.customer,
+        plan_id=statement.plan_id,
+        plan_version=statement.plan_version,
+        subscription_id=statement.subscription_id,
+        currency=statement.currency,
+        scale=statement.scale,
+        period_start=_instant(statement, "period_start"),
+        period_end=_instant(statement, "period_end"),
+        lines=lines,
+        total=Decimal(statement.total or "0"),
+        counters=tuple(read_counter(counter) for counter in statement.counters),
+        unpriced_meters=tuple(statement.unpriced_meters),
+        log_version=statement.log_version,
+    )
+
+
+def create_meter(
+    meter_id: str,
+    aggregation: str,
+    unit: str,
+    scale: int,
+    dimensions: Iterable[str],
+    request_id: str | None,
+) -> Call[catalog.CreateMeterResponse]:
+    """Return the call of CreateMeter; ``aggregation`` is `sum` or `count` (S6.3)."""
+    number = plan_pb2.Aggregation.DESCRIPTOR.values_by_name.get(
+        f"AGGREGATION_{aggregation.upper()}"
+    )
+    if number is None or not number.number:
+        raise ValueError(f"aggregation: expected sum or count, got {aggregation!r}")
+    meter = plan_pb2.Meter(
+        id=meter_id,
+        aggregation=plan_pb2.Aggregation.Name(number.number),
+        unit=unit,
+        scale=scale,
+        dimensions=dimensions,
+    )
+    request = catalog.CreateMeterRequest(meter=meter, request_id=_request_id(request_id))
+    return Call("CatalogService/CreateMeter", request, catalog.CreateMeterResponse, _same)
+
+
+def get_meter(meter_id: str) -> Call[plan_pb2.Meter]:
+    """Return the call of GetMeter."""
+    request = catalog.GetMeterRequest(name=f"meters/{meter_id}")
+    return Call(
+        "CatalogService/GetMeter", request, catalog.GetMeterResponse, lambda answer: answer.meter
+    )
+
+
+def list_meters(page_size: int, token: str) -> Call[Page[plan_pb2.Meter]]:
+    """Return the call for one page of ListMeters."""
+    request = catalog.ListMetersRequest(page_size=page_size, page_token=token)
+    return Call(
+        "CatalogService/ListMeters",
+        request,
+        catalog.ListMetersResponse,
+        lambda answer: Page(tuple(answer.meters), answer.next_page_token),
+    )
+
+
+def create_plan(plan: PlanLike, request_id: str | None) -> Call[catalog.CreatePlanResponse]:
+    """Return the call of CreatePlan."""
+    request = catalog.CreatePlanRequest(
+        plan=_plan_message(plan), request_id=_request_id(request_id)
+    )
+    return Call("CatalogService/CreatePlan", request, catalog.CreatePlanResponse, _same)
+
+
+def get_plan(plan_id: str, version: int | None) -> Call[plan_pb2.Plan]:
+    """Return the call of GetPlan."""
+    request = catalog.GetPlanRequest(name=_plan_name(plan_id, version))
+    return Call(
+        "CatalogService/GetPlan", request, catalog.GetPlanResponse, lambda answer: answer.plan
+    )
+
+
+def list_plans(plan_id: str | None, page_size: int, token: str) -> Call[Page[plan_pb2.Plan]]:
+    """Return the call for one page of ListPlans: of all plans, or the versions of one."""
+    request = catalog.ListPlansRequest(
+        parent="" if plan_id is None else _plan_name(plan_id, None),
+        page_size=page_size,
+        page_token=token,
+    )
+    return Call(
+        "CatalogService/ListPlans",
+        request,
+        catalog.ListPlansResponse,
+        lambda answer: Page(tuple(answer.plans), answer.next_page_token),
+    )
+
+
+def check_plan(plan: PlanLike) -> Call[catalog.CheckPlanResponse]:
+    """Return the call of CheckPlan."""
+    request = catalog.CheckPlanRequest(plan=_plan_message(plan))
+    return Call("CatalogService/CheckPlan", request, catalog.CheckPlanResponse, _same)
+
+
+def create_subscription(
+    customer: str,
+    plan_id: str,
+    plan_version: int | None,
+    start_time: datetime | None,
+    subscription_id: str,
+    request_id: str | None,
+) -> Call[customers.CreateSubscriptionResponse]:
+    """Return the call of CreateSubscription."""
+    subscription = customers.Subscription(
+        customer=customer,
+        id=subscription_id,
+        plan_id=plan_id,
+        plan_version=plan_version or 0,
+        start_time=_timestamp(start_time, "start_time"),
+    )
+    request = customers.CreateSubscriptionRequest(
+        subscription=subscription, request_id=_request_id(request_id)
+    )
+    return Call(
+        "CustomerService/CreateSubscription",
+        request,
+        customers.CreateSubscriptionResponse,
+        _same,
+    )
+
+
+def get_subscription(customer: str, subscription_id: str) -> Call[customers.Subscription]:
+    """Return the call of GetSubscription."""
+    name = f"customers/{customer}/subscriptions/{subscription_id}"
+    return Call(
+        "CustomerService/GetSubscription",
+        customers.GetSubscriptionRequest(name=name),
+        customers.GetSubscriptionResponse,
+        lambda answer: answer.subscription,
+    )
+
+
+def list_subscriptions(
+    customer: str | None, page_size: int, token: str
+) -> Call[Page[customers.Subscription]]:
+    """Return the call for one page of ListSubscriptions: of all customers, or of one."""
+    request = customers.ListSubscriptionsRequest(
+        parent="" if customer is None else f"customers/{customer}",
+        page_size=page_size,
+        page_token=token,
+    )
+    return Call(
+        "CustomerService/ListSubscriptions",
+        request,
+        customers.ListSubscriptionsResponse,
+        lambda answer: Page(tuple(answer.subscriptions), answer.next_page_token),
+    )
+
+
+def record_usage(records: Iterable[UsageRecord]) -> Call[list[RecordOutcome]]:
+    """Return the call of RecordUsage; ValueError or TypeError for what no message can hold."""
+    request = usage_api.RecordUsageRequest(
+        records=[
+            usage_api.UsageRecord(
+                event_id=record.event_id,
+                customer=record.customer,
+                meter=record.meter,
+                quantity=to_text(record.quantity, "quantity"),
+                event_time=_timestamp(record.event_time, "event_time"),
+                dimensions=dict(record.dimensions),
+            )
+            for record in records
+        ]
+    )
+    return Call(
+        "UsageService/RecordUsage",
+        request,
+        usage_api.RecordUsageResponse,
+        lambda answer: [outcome(result.status, result.reason) for result in answer.results],
+    )
+
+
+def _read_usage(answer: usage_api.GetUsageResponse) -> Usage:
+    return Usage(
+        customer=answer.customer,
+        subscription_id=answer.subscription_id,
+        period_start=_instant(answer, "period_start"),
+        period_end=_instant(answer, "period_end"),
+        counters=tuple(read_counter(counter) for counter in answer.counters),
+        log_version=answer.log_version,
+    )
+
+
+def get_usage(customer: str, time: datetime | None) -> Call[Usage]:
+    """Return the call of GetUsage."""
+    request = usage_api.GetUsageRequest(customer=customer, time=_timestamp(time, "time"))
+    return Call("UsageService/GetUsage", request, usage_api.GetUsageResponse, _read_usage)
+
+
+def rate_usage(
+    plan: str | PlanLike, usage: Mapping[str, Any], version: int | None
+) -> Call[Statement]:
+    """Return the call of RateUsage: ``plan`` by id, or whole."""
+    request = rating.RateUsageRequest(usage=usage_from_document(usage))
+    if isinstance(plan, str):
+        request.plan_name = _plan_name(plan, version)
+    elif version is None:
+        request.plan.CopyFrom(_plan_message(plan))
+    else:
+        raise ValueError("version: only with the id of a plan")
+    return Call("RatingService/RateUsage", request, rating.RateUsageResponse, read_statement)
+
+
+def preview_statement(customer: str, time: datetime | None) -> Call[Statement]:
+    """Return the call of PreviewStatement."""
+    request = rating.PreviewStatementRequest(customer=customer, time=_timestamp(time, "time"))
+    return Call(
+        "RatingService/PreviewStatement",
+        request,
+        rating.PreviewStatementResponse,
+        read_statement,
+    )

@@ -1,0 +1,206 @@
+"""The synchronous client: every method of the API with plain Python values.
+
+What holds quantities or amounts comes back as a frozen dataclass of `values`; catalogue objects
+(meters, plans, subscriptions) are the messages of `ratewright.v1`; `create_*` and `check_plan`
+return the whole response, which also says whether it was replayed. Every method raises a subclass
+of RatewrightError, takes ``timeout`` in seconds (default: the client's), and may be called from
+any thread. Calls that find the server UNAVAILABLE are tried again: all of them are idempotent, the
+creating ones by a ``request_id`` that the client makes up where the caller gives none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from ratewright.v1 import catalog_service_pb2 as catalog
+from ratewright.v1 import customer_service_pb2 as customers
+from ratewright.v1 import plan_pb2
+from rating_client import calls
+from rating_client.calls import Call, Page, PlanLike
+from rating_client.delivery import OnBatch
+from rating_client.errors import error_from_rpc
+from rating_client.options import ClientOptions, WriterOptions
+from rating_client.values import RecordOutcome, Statement, Usage, UsageRecord
+from rating_client.writer import UsageWriter
+
+Answer = TypeVar("Answer")
+
+
+class Client:
+    """A connection to a Ratewright server at ``target``: `host:port`, or `unix:` and a path.
+
+    Opens its connection at the first call. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, target: str, options: ClientOptions | None = None) -> None:
+        self.options = options or ClientOptions()
+        self.target = target
+        arguments = self.options.channel_options()
+        if self.options.credentials is None:
+            self.channel = grpc.insecure_channel(target, arguments)
+        else:
+            self.channel = grpc.secure_channel(target, self.options.credentials, arguments)
+        self._methods: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls under way are cancelled. Close writers first."""
+        self.channel.close()
+
+    def _call(self, call: Call[Answer], timeout: float | None) -> Answer:
+        method = self._methods.get(call.method)
+        if method is None:
+            method = self._methods[call.method] = self.channel.unary_unary(
+                f"/ratewright.v1.{call.method}",
+                request_serializer=type(call.request).SerializeToString,
+                response_deserializer=call.response.FromString,
+            )
+        try:
+            response = method(call.request, timeout=timeout or self.options.timeout_seconds)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error) from error
+        return call.read(response)
+
+    def _pages(
+        self, page: Callable[[str], Call[Page[Answer]]], timeout: float | None
+    ) -> Iterator[Answer]:
+        token = ""
+        while True:
+            found = self._call(page(token), timeout)
+            yield from found.items
+            token = found.next_token
+            if not token:
+                return
+
+    def create_meter(
+        self,
+        meter_id: str,
+        aggregation: str,
+        *,
+        unit: str = "",
+        scale: int = 0,
+        dimensions: Iterable[str] = (),
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> catalog.CreateMeterResponse:
+        """Create a meter: ``aggregation`` `sum` or `count`, ``scale`` 0–12 decimals (S6)."""
+        call = calls.create_meter(meter_id, aggregation, unit, scale, dimensions, request_id)
+        return self._call(call, timeout)
+
+    def get_meter(self, meter_id: str, *, timeout: float | None = None) -> plan_pb2.Meter:
+        """Return a meter."""
+        return self._call(calls.get_meter(meter_id), timeout)
+
+    def list_meters(
+        self, *, page_size: int = 0, timeout: float | None = None
+    ) -> Iterator[plan_pb2.Meter]:
+        """Yield all meters by id, page after page; ``timeout`` is that of one page."""
+        return self._pages(lambda token: calls.list_meters(page_size, token), timeout)
+
+    def create_plan(
+        self, plan: PlanLike, *, request_id: str | None = None, timeout: float | None = None
+    ) -> catalog.CreatePlanResponse:
+        """Publish a plan, a `Plan` message or a document of S2, as the next version of its id."""
+        return self._call(calls.create_plan(plan, request_id), timeout)
+
+    def get_plan(
+        self, plan_id: str, version: int | None = None, *, timeout: float | None = None
+    ) -> plan_pb2.Plan:
+        """Return a plan version, by default the latest."""
+        return self._call(calls.get_plan(plan_id, version), timeout)
+
+    def list_plans(
+        self, plan_id: str | None = None, *, page_size: int = 0, timeout: float | None = None
+    ) -> Iterator[plan_pb2.Plan]:
+        """Yield the latest version of every plan, or all versions of one."""
+        return self._pages(lambda token: calls.list_plans(plan_id, page_size, token), timeout)
+
+    def check_plan(
+        self, plan: PlanLike, *, timeout: float | None = None
+    ) -> catalog.CheckPlanResponse:
+        """Check a plan without storing it: faults, warnings, results of its examples (S2.3)."""
+        return self._call(calls.check_plan(plan), timeout)
+
+    def create_subscription(
+        self,
+        customer: str,
+        plan_id: str,
+        *,
+        plan_version: int | None = None,
+        start_time: datetime | None = None,
+        subscription_id: str = "",
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> customers.CreateSubscriptionResponse:
+        """Put a customer on a plan version (default: the latest) from an instant (now) on (S7.7).
+
+        ``subscription_id`` defaults to `main`.
+        """
+        call = calls.create_subscription(
+            customer, plan_id, plan_version, start_time, subscription_id, request_id
+        )
+        return self._call(call, timeout)
+
+    def get_subscription(
+        self, customer: str, subscription_id: str = "main", *, timeout: float | None = None
+    ) -> customers.Subscription:
+        """Return a subscription."""
+        return self._call(calls.get_subscription(customer, subscription_id), timeout)
+
+    def list_subscriptions(
+        self, customer: str | None = None, *, page_size: int = 0, timeout: float | None = None
+    ) -> Iterator[customers.Subscription]:
+        """Yield the subscriptions of all customers, or of one, by customer and start time."""
+        return self._pages(
+            lambda token: calls.list_subscriptions(customer, page_size, token), timeout
+        )
+
+    def record_usage(
+        self, records: Iterable[UsageRecord], *, timeout: float | None = None
+    ) -> list[RecordOutcome]:
+        """Count 1 to 1,000 records and return one outcome each, in order (S7.3)."""
+        return self._call(calls.record_usage(records), timeout)
+
+    def get_usage(
+        self, customer: str, time: datetime | None = None, *, timeout: float | None = None
+    ) -> Usage:
+        """Return what is counted in the period that holds ``time`` (default: now), exactly."""
+        return self._call(calls.get_usage(customer, time), timeout)
+
+    def rate_usage(
+        self,
+        plan: str | PlanLike,
+        usage: Mapping[str, Any],
+        *,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> Statement:
+        """Price stated usage on a plan, given by id or whole; ``usage`` in the shapes of S6.5."""
+        return self._call(calls.rate_usage(plan, usage, version), timeout)
+
+    def preview_statement(
+        self, customer: str, time: datetime | None = None, *, timeout: float | None = None
+    ) -> Statement:
+        """Price what is counted in the period that holds ``time`` (default: now) (S9.4)."""
+        return self._call(calls.preview_statement(customer, time), timeout)
+
+    def ingest(
+        self, *, on_batch: OnBatch | None = None, options: WriterOptions | None = None
+    ) -> UsageWriter:
+        """Return a writer that streams records over this client's connection."""
+        return UsageWriter(self, on_batch=on_batch, options=options)

@@ -1,0 +1,315 @@
+"""`UsageWriter`: streams usage records from threads, each counted exactly once (S7).
+
+One background thread looks after the stream: it opens it, watches for overdue answers, and after a
+loss waits and opens the next; a reader thread per stream takes the answers; gRPC's own thread asks
+for the next batch. All state is in `WriterCore`, under one lock; the callback runs without it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+
+from ratewright.v1 import usage_service_pb2 as usage_api
+from rating_client.columns import RecordBuffer, UsageColumns
+from rating_client.delivery import BatchResult, OnBatch
+from rating_client.errors import RatewrightError, error_from_rpc
+from rating_client.options import WriterOptions
+from rating_client.values import UsageRecord
+from rating_client.writer_core import (
+    CLOSE_AFTER_ERROR_SECONDS,
+    INGEST_PATH,
+    WriterCore,
+    WriterCounters,
+    answer_overdue,
+    stream_ended,
+)
+
+if TYPE_CHECKING:
+    from rating_client.client import Client
+
+
+class _Stream:
+    """One connection's stream. ``over``: it hands out no more batches. ``error``: why it ended."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self.error: BaseException | None = None
+
+
+class UsageWriter:
+    """Writes usage records over a client's connection; safe to use from several threads.
+
+    Every record gets exactly one status, reported by ``on_batch`` and the counters; a lost
+    connection, a restarting server and records with RETRY are dealt with inside. ``on_batch`` runs
+    in a background thread and must return soon; it must not write, flush or close. An exception
+    from it stops the writer. Close the writer (or use it as a context manager) before the client:
+    that waits until everything is answered.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        on_batch: OnBatch | None = None,
+        options: WriterOptions | None = None,
+    ) -> None:
+        self._core = WriterCore(options or WriterOptions())
+        self._on_batch = on_batch
+        self._open: Any = client.channel.stream_stream(
+            INGEST_PATH, response_deserializer=usage_api.IngestUsageResponse.FromString
+        )
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._reporting = threading.RLock()
+        self._reporter: int | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close(timeout=CLOSE_AFTER_ERROR_SECONDS)
+        except (RatewrightError, TimeoutError) as second:
+            error.add_note(f"closing the writer: {second}")
+
+    @property
+    def counters(self) -> WriterCounters:
+        """What was written and what became of it so far."""
+        with self._lock:
+            return self._core.counters()
+
+    def write(self, record: UsageRecord, *, timeout: float | None = None) -> int:
+        """Take one record and return its number, counted from 0 over this writer's life.
+
+        Waits while ``max_unanswered_records`` are unanswered; TimeoutError after ``timeout``
+        seconds. Raises ValueError or TypeError for a record that cannot be sent (S1, S7.3), and
+        WriterClosed after `close` or a fatal error; nothing is taken then.
+        """
+        read = RecordBuffer.read(record)
+        with self._lock:
+            self._wait_for_room(1, timeout)
+            number = self._core.written
+            if self._core.take(record, read, time.monotonic()):
+                self._wake()
+            return number
+
+    def write_columns(self, columns: UsageColumns, *, timeout: float | None = None) -> range:
+        """Take many records as columns and return their numbers; errors as `write`.
+
+        They are cut into batches by the writer's options. ``timeout`` bounds each wait for room: a
+        TimeoutError may leave the first batches taken, which `counters.written` tells.
+        """
+        first = self._core.written
+        options = self._core.options
+        last = first
+        for payload in columns.payloads(options.batch_records, options.batch_bytes):
+            with self._lock:
+                self._wait_for_room(payload.record_count, timeout)
+                first = self._core.written if last == first else first
+                self._core.take_payload(payload)
+                last = self._core.written
+                self._wake()
+        return range(first, first + len(columns))
+
+    def flush(self, timeout: float | None = None) -> WriterCounters:
+        """Wait until every record written so far has its status, and return the counters.
+
+        Raises TimeoutError after ``timeout`` seconds, BatchFailed if a batch was refused or
+        given up since the last flush, WriterClosed if an error stopped the writer.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
+            self._refuse_reporter("flush")
+            self._core.seal()
+            target = self._core.written
+            self._wake()
+            while not self._core.settled(target):
+                self._wait(deadline, "not all records were answered in time")
+            return self._core.counters()
+
+    def close(self, timeout: float | None = None) -> WriterCounters:
+        """Flush, then end the writer; errors as `flush`. Closing twice does nothing.
+
+        Whatever is unanswered after ``timeout`` seconds is reported with RETRY before this raises.
+        """
+        with self._lock:
+            self._refuse_reporter("close")
+            if self._core.stopped:
+                return self._core.counters()
+        try:
+            return self.flush(timeout)
+        finally:
+            self._stop(None)
+            if self._thread is not None:
+                self._thread.join()
+
+    # The writing side, under the lock.
+
+    def _refuse_reporter(self, what: str) -> None:
+        if self._reporter == threading.get_ident():
+            raise RuntimeError(f"{what} inside on_batch would wait for itself")
+
+    def _wait(self, deadline: float | None, message: str) -> None:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError(message)
+        self._room.wait(left)
+
+    def _wait_for_room(self, record_count: int, timeout: float | None) -> None:
+        self._core.check_open()
+        self._refuse_reporter("write")
+        if self._core.has_room(record_count):
+            return
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._core.has_room(record_count):
+            self._core.seal()
+            self._wake()
+            self._wait(deadline, "too many records are unanswered")
+            self._core.check_open()
+
+    def _wake(self) -> None:
+        if self._thread is None and not self._core.stopped:
+            name = "ratewright-usage-writer"
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._thread.start()
+        self._work.notify_all()
+
+    # The background thread.
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                self._stream()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the next write must raise it
+            self._stop(error)
+
+    def _wait_for_work(self) -> bool:
+        """Wait until a batch may be sent; return False when the writer stops."""
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                results = self._core.delivery.expired(now)
+                if self._core.stopped:
+                    return False
+                if not results:
+                    if self._core.ready(now):
+                        return True
+                    self._work.wait(self._core.wait_seconds(now))
+            self._report(results)
+
+    def _stream(self) -> None:
+        """Open a stream and look after it until it ends."""
+        stream = _Stream()
+        self._core.streams += 1
+        call = self._open(self._requests(stream))
+        name = "ratewright-usage-answers"
+        reader = threading.Thread(target=self._read, args=(call, stream), name=name, daemon=True)
+        reader.start()
+        overdue = self._watch(stream)
+        call.cancel()
+        reader.join()
+        error = answer_overdue() if overdue else stream.error or stream_ended()
+        with self._lock:
+            stopped = self._core.stopped
+            if not isinstance(error, RatewrightError):
+                raise error
+            results = [] if stopped else self._core.delivery.lost(error, time.monotonic())
+        self._report(results)
+
+    def _watch(self, stream: _Stream) -> bool:
+        """Wait until the stream is over; return whether it is because an answer is overdue."""
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                if stream.over or self._core.stopped:
+                    stream.over = True
+                    return False
+                if self._core.delivery.stalled(now):
+                    stream.over = True
+                    self._work.notify_all()
+                    return True
+                results = self._core.delivery.expired(now)
+                if not results:
+                    self._work.wait(self._core.wait_seconds(now))
+            self._report(results)
+
+    def _requests(self, stream: _Stream) -> Iterator[bytes]:
+        """Yield the batches of one stream as they become ready; consumed by a thread of gRPC."""
+        while True:
+            with self._lock:
+                while True:
+                    now = time.monotonic()
+                    if stream.over or self._core.stopped:
+                        return
+                    batch = self._core.next_to_send(now)
+                    if batch is not None:
+                        self._work.notify_all()  # its answer has a deadline now
+                        break
+                    self._work.wait(self._core.wait_seconds(now))
+            yield batch.request()
+
+    def _read(self, call: Iterable[usage_api.IngestUsageResponse], stream: _Stream) -> None:
+        """Take the answers of one stream until it ends."""
+        try:
+            for answer in call:
+                with self._lock:
+                    result = self._core.delivery.answered(answer, time.monotonic())
+                    self._work.notify_all()
+                if result is not None:
+                    self._report([result])
+            stream.error = stream_ended()
+        except grpc.RpcError as error:
+            stream.error = error_from_rpc(error)
+        except BaseException as error:  # noqa: BLE001 - handed to the background thread
+            stream.error = error
+        finally:
+            with self._lock:
+                stream.over = True
+                self._work.notify_all()
+
+    def _report(self, results: list[BatchResult]) -> None:
+        """Report results, then free their room. The callback runs without the lock."""
+        for result in results:
+            with self._reporting:
+                self._reporter = threading.get_ident()
+                failed: BaseException | None = None
+                try:
+                    if self._on_batch is not None:
+                        self._on_batch(result)
+                except BaseException as error:
+                    failed = error
+                    raise
+                finally:
+                    self._reporter = None
+                    with self._lock:
+                        self._core.report_done(result, failed)
+                        self._room.notify_all()
+
+    def _stop(self, error: BaseException | None) -> None:
+        """End the writer; what is unanswered is reported with RETRY."""
+        with self._lock:
+            results = self._core.stop(error)
+            self._work.notify_all()
+            self._room.notify_all()
+        for result in results:
+            try:
+                self._report([result])
+            except BaseException as second:  # noqa: BLE001 - every other result is reported too
+                with self._lock:
+                    self._core.stop(second)

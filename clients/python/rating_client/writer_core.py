@@ -1,0 +1,214 @@
+"""What both usage writers share: buffer, batches under way, limits, counters. Sans I/O."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+import grpc
+
+from rating_client.columns import Payload, RecordBuffer
+from rating_client.delivery import Batch, BatchResult, Delivery
+from rating_client.errors import BatchFailed, RatewrightError, Unavailable, WriterClosed
+from rating_client.options import WriterOptions
+from rating_client.values import RecordStatus, UsageRecord
+
+INGEST_PATH = "/ratewright.v1.UsageService/IngestUsage"
+CLOSE_AFTER_ERROR_SECONDS = 5.0
+"""How long leaving a `with` block by an exception waits for answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterCounters:
+    """What a writer has done so far. Records, if not said otherwise."""
+
+    written: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    rejected: int = 0
+    retry: int = 0
+    """Given up without a status."""
+    unanswered: int = 0
+    """Buffered or under way."""
+    batches: int = 0
+    """Batches that have their result."""
+    resent_batches: int = 0
+    """Times that a batch, or its unanswered part, was sent again."""
+    streams: int = 0
+    """Streams that were opened; more than 1 after lost connections."""
+
+    @property
+    def counted(self) -> int:
+        """Records that are counted, each exactly once: ACCEPTED or DUPLICATE (S7.1)."""
+        return self.accepted + self.duplicate
+
+
+def stream_ended() -> RatewrightError:
+    """Return the error for a stream that the server ended without one."""
+    return Unavailable("the server ended the stream", code=grpc.StatusCode.UNAVAILABLE)
+
+
+def answer_overdue() -> RatewrightError:
+    """Return the error for a stream that is given up because an answer is overdue."""
+    return Unavailable("an answer is overdue", code=grpc.StatusCode.UNAVAILABLE)
+
+
+def _closed() -> WriterClosed:
+    return WriterClosed(
+        "the writer is closed", code=grpc.StatusCode.FAILED_PRECONDITION, reason="WRITER_CLOSED"
+    )
+
+
+class WriterCore:
+    """State of one writer. Not thread-safe; times are seconds of a clock that only runs forward."""
+
+    def __init__(self, options: WriterOptions) -> None:
+        self.options = options
+        self.delivery = Delivery(options, random.Random().random)
+        self.stopped = False
+        """Whether the writer takes nothing more and its work ends: closed, or a fatal error."""
+        self._buffer = RecordBuffer()
+        self._buffer_opened_at = 0.0
+        self._outstanding: dict[int, int] = {}
+        self._error: BaseException | None = None
+        self._failed: RatewrightError | None = None
+        self._counters = WriterCounters()
+        self._unanswered = 0
+        self._written = 0
+        self.streams = 0
+
+    @property
+    def written(self) -> int:
+        """Number of records that were taken."""
+        return self._written
+
+    def counters(self) -> WriterCounters:
+        """Return the counters as they stand."""
+        return replace(
+            self._counters,
+            written=self._written,
+            unanswered=self._unanswered,
+            resent_batches=self.delivery.resent_batches,
+            streams=self.streams,
+        )
+
+    def check_open(self) -> None:
+        """Raise WriterClosed if the writer takes no more records."""
+        if self._error is not None:
+            raise WriterClosed.because("the writer stopped", self._error)
+        if self.stopped:
+            raise _closed()
+
+    def has_room(self, record_count: int) -> bool:
+        """Whether so many records fit under the limit of unanswered ones."""
+        return self._unanswered + record_count <= self.options.max_unanswered_records
+
+    def take(self, record: UsageRecord, read: tuple[bytes, int, int, int], now: float) -> bool:
+        """Take a record; return whether the sending side has to look: a batch, or the first of one.
+
+        Raises ValueError for a record that no batch can hold; nothing is taken then.
+        """
+        if not self._buffer.fits(record.meter, read[1], read[2]):
+            self.seal()
+        self._buffer.add(record, read)
+        self._written += 1
+        self._unanswered += 1
+        size = len(self._buffer)
+        if size == 1:
+            self._buffer_opened_at = now
+        options = self.options
+        if size >= options.batch_records or self._buffer.byte_count >= options.batch_bytes:
+            self.seal()
+            return True
+        return size == 1
+
+    def take_payload(self, payload: Payload) -> None:
+        """Take a whole batch, behind what was taken before."""
+        self.seal()
+        self._put(payload, self._written)
+        self._written += payload.record_count
+        self._unanswered += payload.record_count
+
+    def _put(self, payload: Payload, first_record: int) -> None:
+        self._outstanding[first_record] = payload.record_count
+        self.delivery.put(payload, first_record)
+
+    def seal(self) -> None:
+        """Make a batch of what is buffered."""
+        if len(self._buffer):
+            payload = self._buffer.seal()
+            self._put(payload, self._written - payload.record_count)
+
+    def _buffer_due_at(self) -> float | None:
+        if not len(self._buffer) or not self.delivery.idle_slot:
+            return None
+        return self._buffer_opened_at + self.options.batch_delay_seconds
+
+    def ready(self, now: float) -> bool:
+        """Whether a batch may be sent now; a buffer that is due becomes one."""
+        due_at = self._buffer_due_at()
+        if due_at is not None and now >= due_at:
+            self.seal()
+        return self.delivery.ready(now)
+
+    def next_to_send(self, now: float) -> Batch | None:
+        """Return the next batch to send, or ``None`` if none may be sent now."""
+        return self.delivery.next_to_send(now) if self.ready(now) else None
+
+    def wait_seconds(self, now: float) -> float | None:
+        """Return how long nothing is due if nothing happens; ``None``: without end."""
+        instants = [self.delivery.wake_at(now), self._buffer_due_at()]
+        due = [instant for instant in instants if instant is not None]
+        return max(0.0, min(due) - now) if due else None
+
+    def settled(self, record_count: int) -> bool:
+        """Whether each of the first ``record_count`` records has its status reported.
+
+        Raises WriterClosed if an error stopped the writer, BatchFailed for the first batch that
+        was refused or given up since this was last raised.
+        """
+        oldest = next(iter(self._outstanding), None)
+        done = oldest is None or oldest >= record_count
+        if self._error is not None:
+            raise WriterClosed.because("the writer stopped", self._error)
+        if done and self._failed is not None:
+            failed, self._failed = self._failed, None
+            raise BatchFailed.because("a batch was not counted", failed)
+        return done
+
+    def report_done(self, result: BatchResult, failed: BaseException | None) -> None:
+        """Take back a result that was reported: its records are no longer unanswered.
+
+        ``failed`` is what the callback raised; it stops the writer.
+        """
+        if failed is not None and self._error is None:
+            self._error = failed
+        self._outstanding.pop(result.first_record, None)
+        self._unanswered -= len(result)
+        counters = self._counters
+        self._counters = replace(
+            counters,
+            accepted=counters.accepted + result.count(RecordStatus.ACCEPTED),
+            duplicate=counters.duplicate + result.count(RecordStatus.DUPLICATE),
+            conflict=counters.conflict + result.count(RecordStatus.CONFLICT),
+            rejected=counters.rejected + result.count(RecordStatus.REJECTED),
+            retry=counters.retry + result.count(RecordStatus.RETRY),
+            batches=counters.batches + 1,
+        )
+        if result.error is not None and not self.stopped and self._failed is None:
+            self._failed = result.error
+
+    def stop(self, error: BaseException | None = None) -> list[BatchResult]:
+        """Take nothing more; return the results of all that is unanswered, unknown as RETRY.
+
+        ``error`` is what stopped the writer, ``None`` if it was closed.
+        """
+        self.stopped = True
+        if error is not None and self._error is None:
+            self._error = error
+        self.seal()
+        cause = _closed() if self._error is None else self._error
+        if not isinstance(cause, RatewrightError):
+            cause = WriterClosed.because("the writer stopped", cause)
+        return self.delivery.abandon(cause)

@@ -1,0 +1,192 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from ratewright.v1 import statement_pb2 as _statement_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RecordStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RECORD_STATUS_UNSPECIFIED: _ClassVar[RecordStatus]
+    RECORD_STATUS_ACCEPTED: _ClassVar[RecordStatus]
+    RECORD_STATUS_DUPLICATE: _ClassVar[RecordStatus]
+    RECORD_STATUS_CONFLICT: _ClassVar[RecordStatus]
+    RECORD_STATUS_REJECTED: _ClassVar[RecordStatus]
+    RECORD_STATUS_RETRY: _ClassVar[RecordStatus]
+
+class RejectReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REJECT_REASON_UNSPECIFIED: _ClassVar[RejectReason]
+    REJECT_REASON_MALFORMED: _ClassVar[RejectReason]
+    REJECT_REASON_UNKNOWN_METER: _ClassVar[RejectReason]
+    REJECT_REASON_QUANTITY_PRECISION: _ClassVar[RejectReason]
+    REJECT_REASON_QUANTITY_OUT_OF_RANGE: _ClassVar[RejectReason]
+    REJECT_REASON_DIMENSION_INVALID: _ClassVar[RejectReason]
+    REJECT_REASON_NO_SUBSCRIPTION: _ClassVar[RejectReason]
+    REJECT_REASON_IN_FUTURE: _ClassVar[RejectReason]
+    REJECT_REASON_TOO_OLD: _ClassVar[RejectReason]
+    REJECT_REASON_PERIOD_CLOSED: _ClassVar[RejectReason]
+    REJECT_REASON_TOO_MANY_SERIES: _ClassVar[RejectReason]
+RECORD_STATUS_UNSPECIFIED: RecordStatus
+RECORD_STATUS_ACCEPTED: RecordStatus
+RECORD_STATUS_DUPLICATE: RecordStatus
+RECORD_STATUS_CONFLICT: RecordStatus
+RECORD_STATUS_REJECTED: RecordStatus
+RECORD_STATUS_RETRY: RecordStatus
+REJECT_REASON_UNSPECIFIED: RejectReason
+REJECT_REASON_MALFORMED: RejectReason
+REJECT_REASON_UNKNOWN_METER: RejectReason
+REJECT_REASON_QUANTITY_PRECISION: RejectReason
+REJECT_REASON_QUANTITY_OUT_OF_RANGE: RejectReason
+REJECT_REASON_DIMENSION_INVALID: RejectReason
+REJECT_REASON_NO_SUBSCRIPTION: RejectReason
+REJECT_REASON_IN_FUTURE: RejectReason
+REJECT_REASON_TOO_OLD: RejectReason
+REJECT_REASON_PERIOD_CLOSED: RejectReason
+REJECT_REASON_TOO_MANY_SERIES: RejectReason
+
+class IngestUsageRequest(_message.Message):
+    __slots__ = ("batch_number", "batch")
+    BATCH_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    batch_number: int
+    batch: UsageBatch
+    def __init__(self, batch_number: _Optional[int] = ..., batch: _Optional[_Union[UsageBatch, _Mapping]] = ...) -> None: ...
+
+class UsageBatch(_message.Message):
+    __slots__ = ("customers", "customer_index", "meters", "meter_index", "dimension_sets", "dimension_set_index", "event_ids", "event_id_lengths", "quantities", "event_times_micros")
+    CUSTOMERS_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_INDEX_FIELD_NUMBER: _ClassVar[int]
+    METERS_FIELD_NUMBER: _ClassVar[int]
+    METER_INDEX_FIELD_NUMBER: _ClassVar[int]
+    DIMENSION_SETS_FIELD_NUMBER: _ClassVar[int]
+    DIMENSION_SET_INDEX_FIELD_NUMBER: _ClassVar[int]
+    EVENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    EVENT_ID_LENGTHS_FIELD_NUMBER: _ClassVar[int]
+    QUANTITIES_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIMES_MICROS_FIELD_NUMBER: _ClassVar[int]
+    customers: _containers.RepeatedScalarFieldContainer[str]
+    customer_index: _containers.RepeatedScalarFieldContainer[int]
+    meters: _containers.RepeatedCompositeFieldContainer[BatchMeter]
+    meter_index: _containers.RepeatedScalarFieldContainer[int]
+    dimension_sets: _containers.RepeatedCompositeFieldContainer[DimensionSet]
+    dimension_set_index: _containers.RepeatedScalarFieldContainer[int]
+    event_ids: bytes
+    event_id_lengths: _containers.RepeatedScalarFieldContainer[int]
+    quantities: _containers.RepeatedScalarFieldContainer[int]
+    event_times_micros: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, customers: _Optional[_Iterable[str]] = ..., customer_index: _Optional[_Iterable[int]] = ..., meters: _Optional[_Iterable[_Union[BatchMeter, _Mapping]]] = ..., meter_index: _Optional[_Iterable[int]] = ..., dimension_sets: _Optional[_Iterable[_Union[DimensionSet, _Mapping]]] = ..., dimension_set_index: _Optional[_Iterable[int]] = ..., event_ids: _Optional[bytes] = ..., event_id_lengths: _Optional[_Iterable[int]] = ..., quantities: _Optional[_Iterable[int]] = ..., event_times_micros: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class BatchMeter(_message.Message):
+    __slots__ = ("meter", "scale")
+    METER_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    meter: str
+    scale: int
+    def __init__(self, meter: _Optional[str] = ..., scale: _Optional[int] = ...) -> None: ...
+
+class DimensionSet(_message.Message):
+    __slots__ = ("dimensions",)
+    class DimensionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    dimensions: _containers.ScalarMap[str, str]
+    def __init__(self, dimensions: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class IngestUsageResponse(_message.Message):
+    __slots__ = ("batch_number", "accepted_count", "duplicate_count", "conflict_count", "rejected_count", "retry_count", "statuses", "reasons")
+    BATCH_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONFLICT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RETRY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    batch_number: int
+    accepted_count: int
+    duplicate_count: int
+    conflict_count: int
+    rejected_count: int
+    retry_count: int
+    statuses: _containers.RepeatedScalarFieldContainer[RecordStatus]
+    reasons: _containers.RepeatedScalarFieldContainer[RejectReason]
+    def __init__(self, batch_number: _Optional[int] = ..., accepted_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., conflict_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., retry_count: _Optional[int] = ..., statuses: _Optional[_Iterable[_Union[RecordStatus, str]]] = ..., reasons: _Optional[_Iterable[_Union[RejectReason, str]]] = ...) -> None: ...
+
+class UsageRecord(_message.Message):
+    __slots__ = ("event_id", "customer", "meter", "quantity", "event_time", "dimensions")
+    class DimensionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    METER_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    event_id: str
+    customer: str
+    meter: str
+    quantity: str
+    event_time: _timestamp_pb2.Timestamp
+    dimensions: _containers.ScalarMap[str, str]
+    def __init__(self, event_id: _Optional[str] = ..., customer: _Optional[str] = ..., meter: _Optional[str] = ..., quantity: _Optional[str] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dimensions: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class RecordUsageRequest(_message.Message):
+    __slots__ = ("records",)
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[UsageRecord]
+    def __init__(self, records: _Optional[_Iterable[_Union[UsageRecord, _Mapping]]] = ...) -> None: ...
+
+class RecordUsageResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[RecordResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[RecordResult, _Mapping]]] = ...) -> None: ...
+
+class RecordResult(_message.Message):
+    __slots__ = ("status", "reason")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    status: RecordStatus
+    reason: RejectReason
+    def __init__(self, status: _Optional[_Union[RecordStatus, str]] = ..., reason: _Optional[_Union[RejectReason, str]] = ...) -> None: ...
+
+class GetUsageRequest(_message.Message):
+    __slots__ = ("customer", "time")
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    customer: str
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, customer: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class GetUsageResponse(_message.Message):
+    __slots__ = ("customer", "subscription_id", "period_start", "period_end", "counters", "log_version")
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_START_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_END_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    LOG_VERSION_FIELD_NUMBER: _ClassVar[int]
+    customer: str
+    subscription_id: str
+    period_start: _timestamp_pb2.Timestamp
+    period_end: _timestamp_pb2.Timestamp
+    counters: _containers.RepeatedCompositeFieldContainer[_statement_pb2.Counter]
+    log_version: int
+    def __init__(self, customer: _Optional[str] = ..., subscription_id: _Optional[str] = ..., period_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., period_end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., counters: _Optional[_Iterable[_Union[_statement_pb2.Counter, _Mapping]]] = ..., log_version: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""The pure rating core: plans and counters in, exact and explained amounts out."""

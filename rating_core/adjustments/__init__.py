@@ -1,0 +1,1 @@
+"""Adjustments: one step after the model a file (S4, S5)."""

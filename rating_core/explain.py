@@ -1,0 +1,349 @@
+"""Slices: which units at which price, which bound, which commitment made a line (S4.3).
+
+Slices are computed apart from the kernels, from the plan and the usage with exact fractions, and
+then compared with the amounts that the kernels booked: what is left over is at most a rounding
+residue, or kernel and explanation disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from rating_core.catalog import Charge, ChargeModel, Plan, Tier
+from rating_core.compile import LineSlot, input_width, priced_commitments
+from rating_core.statement import Line, LineKind, Slice, SliceKind
+from rating_core.units import (
+    RoundingStage,
+    format_decimal,
+    from_units,
+)
+
+CUT_SCALE = 24
+"""Decimals of a number without a finite expansion, as amount ÷ (1 − d); the rest is residue."""
+_ZERO = Fraction(0)
+
+
+class SliceMismatchError(AssertionError):
+    """Slices and booked line differ by more than rounding: an error of ours, never of the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Exact:
+    """A slice's exact amount beside the slice, whose own amount may be cut."""
+
+    amount: Fraction
+    slice: Slice
+
+
+def exact_decimal(value: Fraction) -> Decimal:
+    """Return ``value`` as a decimal: exact if finite, else cut towards zero to `CUT_SCALE`."""
+    denominator = value.denominator
+    scale = 0
+    while denominator % 10 == 0:
+        denominator //= 10
+        scale += 1
+    for prime in (2, 5):
+        while denominator % prime == 0:
+            denominator //= prime
+            scale += 1
+    if denominator != 1:
+        scale = CUT_SCALE
+    numerator, divisor = abs(value.numerator) * 10**scale, value.denominator
+    units = numerator // divisor
+    return from_units(-units if value < 0 else units, scale)
+
+
+def explain_lines(
+    plan: Plan, inputs: Sequence[int], slots: Sequence[LineSlot], amounts: Sequence[int]
+) -> tuple[Line, ...]:
+    """Return the booked ``amounts`` as explained lines; zero adjustments are left out.
+
+    ``inputs`` are the input columns of the plan's charges, ``slots`` name the amounts, which are in
+    units of 10^-scale. Slices add up to their line. Raises SliceMismatchError if a line cannot be
+    explained to within rounding.
+    """
+    booked = dict(zip(slots, amounts, strict=False))
+    units_by_id: dict[str, int] = {}
+    for slot, amount in booked.items():
+        units_by_id[slot.id] = units_by_id.get(slot.id, 0) + amount
+    slices: dict[LineSlot, list[_Exact]] = {}
+    finals: list[Fraction] = []
+    column = 0
+    for charge in plan.charges:
+        width = input_width(charge)
+        scale = plan.meter(charge.meter).scale if charge.meter is not None else 0
+        steps = _charge_steps(charge, scale, inputs[column : column + width])
+        final = _ZERO
+        for kind, step in steps:
+            slices[LineSlot(charge.id, kind)] = step
+            final += sum((entry.amount for entry in step), _ZERO)
+        finals.append(_booked_amount(plan, units_by_id, charge.id, final))
+        column += width
+    running = sum(finals, _ZERO)
+    for commitment_id, step in _commitment_steps(plan, finals):
+        slot = LineSlot(commitment_id, LineKind.COMMITMENT)
+        slices[slot] = step
+        exact = sum((entry.amount for entry in step), _ZERO)
+        running += _booked_amount(plan, units_by_id, commitment_id, exact)
+    for kind, step in _plan_steps(plan, running):
+        slices[LineSlot(kind.value.replace("_", "-"), kind)] = step
+    return tuple(
+        _line(plan, slot, amount, slices.get(slot, []))
+        for slot, amount in booked.items()
+        if amount or slot.kind in (LineKind.MODEL, LineKind.COMMITMENT)
+    )
+
+
+def _booked_amount(
+    plan: Plan, units_by_id: dict[str, int], line_id: str, exact: Fraction
+) -> Fraction:
+    """Return what later steps see of a charge or commitment: rounded at stage `line` (S1.4)."""
+    if plan.rounding.stage is RoundingStage.STATEMENT:
+        return exact
+    return Fraction(units_by_id[line_id], 10**plan.rounding.scale)
+
+
+def _line(plan: Plan, slot: LineSlot, amount: int, entries: list[_Exact]) -> Line:
+    """Return the line with its slices and, if any is left, the rounding residue."""
+    unit = Fraction(1, 10**plan.rounding.scale)
+    exact = sum((entry.amount for entry in entries), _ZERO)
+    # two roundings make a line at stage `line`, a cut and at most one unit at stage `statement`
+    if abs(amount * unit - exact) > unit:
+        raise SliceMismatchError(
+            f"line {slot.id} ({slot.kind}): {amount} units booked, {exact} explained"
+        )
+    slices = [entry.slice for entry in entries]
+    residue = amount * unit - sum((Fraction(piece.amount) for piece in slices), _ZERO)
+    if residue:
+        slices.append(Slice(SliceKind.ROUNDING, exact_decimal(residue)))
+    return Line(slot.id, slot.kind, amount, tuple(slices))
+
+
+def _adjustment(before: Fraction, after: Fraction, label: str) -> _Exact:
+    return _Exact(
+        after - before,
+        Slice(SliceKind.ADJUSTMENT, exact_decimal(after - before), label=label),
+    )
+
+
+def _charge_steps(
+    charge: Charge, scale: int, inputs: Sequence[int]
+) -> Iterator[tuple[LineKind, list[_Exact]]]:
+    """Yield the slices of the model and of each adjustment of one charge, in the order of S4."""
+    model = _MODEL_SLICES[charge.model](charge, scale, inputs)
+    yield LineKind.MODEL, model
+    amount = sum((entry.amount for entry in model), _ZERO)
+    if charge.discount_percent:
+        after = amount * (1 - Fraction(charge.discount_percent) / 100)
+        cut = exact_decimal(after - amount)
+        piece = Slice(SliceKind.ADJUSTMENT, cut, percent=charge.discount_percent, label="discount")
+        yield LineKind.DISCOUNT, [_Exact(after - amount, piece)]
+        amount = after
+    if charge.maximum_amount is not None:
+        after = min(amount, Fraction(charge.maximum_amount))
+        label = f"maximum {format_decimal(charge.maximum_amount)}"
+        yield LineKind.MAXIMUM, [_adjustment(amount, after, label)]
+        amount = after
+    if charge.minimum_amount is not None:
+        after = max(amount, Fraction(charge.minimum_amount))
+        label = f"minimum {format_decimal(charge.minimum_amount)}"
+        yield LineKind.MINIMUM, [_adjustment(amount, after, label)]
+
+
+def _plan_steps(plan: Plan, running: Fraction) -> Iterator[tuple[LineKind, list[_Exact]]]:
+    """Yield the slice of the plan's maximum, then of its minimum, on the running total."""
+    if plan.maximum_amount is not None:
+        after = min(running, Fraction(plan.maximum_amount))
+        label = f"maximum {format_decimal(plan.maximum_amount)}"
+        yield LineKind.PLAN_MAXIMUM, [_adjustment(running, after, label)]
+        running = after
+    if plan.minimum_amount is not None:
+        after = max(running, Fraction(plan.minimum_amount))
+        label = f"minimum {format_decimal(plan.minimum_amount)}"
+        yield LineKind.PLAN_MINIMUM, [_adjustment(running, after, label)]
+
+
+def _included(charge: Charge, scale: int, inputs: Sequence[int]) -> tuple[Fraction, list[_Exact]]:
+    """Return the quantity above the included units, and the slice of those used (S3.3)."""
+    used = Fraction(max(inputs[0], 0), 10**scale)
+    included = min(used, Fraction(charge.included_units))
+    if not included:
+        return used, []
+    piece = Slice(SliceKind.INCLUDED, Decimal(0), quantity=exact_decimal(included))
+    return used - included, [_Exact(_ZERO, piece)]
+
+
+def _flat_fee_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[_Exact]:  # noqa: ARG001 - one signature for all models
+    return [_Exact(Fraction(charge.amount), Slice(SliceKind.FEE, charge.amount))]
+
+
+def _per_unit_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[_Exact]:
+    quantity, slices = _included(charge, scale, inputs)
+    if quantity:
+        amount = quantity * Fraction(charge.unit_price)
+        piece = Slice(
+            SliceKind.UNITS,
+            exact_decimal(amount),
+            quantity=exact_decimal(quantity),
+            unit_price=charge.unit_price,
+        )
+        slices.append(_Exact(amount, piece))
+    return slices
+
+
+def _tier_slice(charge: Charge, index: int, quantity: Fraction) -> _Exact:
+    tier = charge.tiers[index]
+    by_percent = charge.model is ChargeModel.GRADUATED_PERCENTAGE
+    by_unit = charge.model in (ChargeModel.GRADUATED, ChargeModel.VOLUME)
+    price = Fraction(tier.percent) / 100 if by_percent else Fraction(tier.unit_price)
+    amount = Fraction(tier.flat_fee)
+    if by_percent or by_unit:
+        amount += quantity * price
+    piece = Slice(
+        SliceKind.TIER,
+        exact_decimal(amount),
+        tier=index,
+        quantity=exact_decimal(quantity),
+        unit_price=tier.unit_price if by_unit else None,
+        percent=tier.percent if by_percent else None,
+        flat_fee=tier.flat_fee if tier.flat_fee or not (by_percent or by_unit) else None,
+    )
+    return _Exact(amount, piece)
+
+
+def _entered_tiers(charge: Charge, quantity: Fraction) -> list[tuple[int, Fraction]]:
+    """Return index and units of each tier that ``quantity`` enters (S3.1, S3.2)."""
+    entered = []
+    lower = _ZERO
+    for index, tier in enumerate(charge.tiers):
+        if quantity <= lower:
+            break
+        upper = _upper(tier, quantity)
+        entered.append((index, upper - lower))
+        lower = upper
+    return entered or ([(0, _ZERO)] if charge.flat_fee_at_zero_usage else [])
+
+
+def _upper(tier: Tier, quantity: Fraction) -> Fraction:
+    return quantity if tier.up_to is None else min(quantity, Fraction(tier.up_to))
+
+
+def _graduated_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[_Exact]:
+    quantity, slices = _included(charge, scale, inputs)
+    entered = _entered_tiers(charge, quantity)
+    return slices + [_tier_slice(charge, index, units) for index, units in entered]
+
+
+def _reached_tier_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[_Exact]:
+    """Return the slice of the one tier that the whole quantity reaches: volume, stairstep."""
+    quantity, slices = _included(charge, scale, inputs)
+    entered = _entered_tiers(charge, quantity)
+    return slices + [_tier_slice(charge, index, quantity) for index, _ in entered[-1:]]
+
+
+def _package_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[_Exact]:
+    quantity, slices = _included(charge, scale, inputs)
+    if quantity:
+        count = -(-quantity // Fraction(charge.package_size))
+        amount = count * Fraction(charge.package_price)
+        piece = Slice(
+            SliceKind.PACKAGE,
+            exact_decimal(amount),
+            quantity=Decimal(count),
+            unit_price=charge.package_price,
+        )
+        slices.append(_Exact(amount, piece))
+    return slices
+
+
+def _percentage_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[_Exact]:
+    between, total, floor, ceiling = (max(column, 0) for column in inputs)
+    slices = []
+    if total:
+        quantity = Fraction(total, 10**scale)
+        amount = quantity * Fraction(charge.percent) / 100
+        piece = Slice(
+            SliceKind.EVENTS,
+            exact_decimal(amount),
+            quantity=exact_decimal(quantity),
+            percent=charge.percent,
+            label="percent",
+        )
+        slices.append(_Exact(amount, piece))
+    for label, events, fee in (
+        ("fixed fee", between, charge.fixed_fee_per_event),
+        ("at minimum", floor, charge.min_per_event),
+        ("at maximum", ceiling, charge.max_per_event),
+    ):
+        if events and fee:
+            amount = events * Fraction(fee)
+            piece = Slice(
+                SliceKind.EVENTS,
+                exact_decimal(amount),
+                quantity=Decimal(events),
+                unit_price=fee,
+                label=label,
+            )
+            slices.append(_Exact(amount, piece))
+    return slices
+
+
+_MODEL_SLICES: dict[ChargeModel, Callable[[Charge, int, Sequence[int]], list[_Exact]]] = {
+    ChargeModel.FLAT_FEE: _flat_fee_slices,
+    ChargeModel.PER_UNIT: _per_unit_slices,
+    ChargeModel.GRADUATED: _graduated_slices,
+    ChargeModel.VOLUME: _reached_tier_slices,
+    ChargeModel.STAIRSTEP: _reached_tier_slices,
+    ChargeModel.PACKAGE: _package_slices,
+    ChargeModel.PERCENTAGE: _percentage_slices,
+    ChargeModel.GRADUATED_PERCENTAGE: _graduated_slices,
+}
+
+
+def _commitment_steps(plan: Plan, finals: Sequence[Fraction]) -> Iterator[tuple[str, list[_Exact]]]:
+    """Yield the slices of each commitment in order of application (S5.2, S5.4)."""
+    uncovered = dict(zip((charge.id for charge in plan.charges), finals, strict=True))
+    for entry in priced_commitments(plan):
+        commitment = entry.commitment
+        named = set(commitment.covers)
+        covers = [charge_id for charge_id in uncovered if charge_id in named]
+        list_amount = sum((uncovered[charge_id] for charge_id in covers), _ZERO)
+        covered = min(list_amount, entry.limit)
+        left = covered
+        for charge_id in covers:
+            taken = min(left, uncovered[charge_id])
+            uncovered[charge_id] -= taken
+            left -= taken
+        saving = -covered * entry.saved
+        step = [
+            _Exact(
+                saving,
+                Slice(
+                    SliceKind.COMMITTED,
+                    exact_decimal(saving),
+                    quantity=exact_decimal(covered),
+                    percent=commitment.discount_percent,
+                ),
+            )
+        ]
+        if commitment.true_up and list_amount < entry.limit:
+            missing = entry.fee - covered * (1 - entry.saved)
+            step.append(_Exact(missing, Slice(SliceKind.TRUE_UP, exact_decimal(missing))))
+        overage = list_amount - covered
+        if overage and entry.last:
+            extra = overage * (entry.overage_factor - 1)
+            step.append(
+                _Exact(
+                    extra,
+                    Slice(
+                        SliceKind.OVERAGE,
+                        exact_decimal(extra),
+                        quantity=exact_decimal(overage),
+                        unit_price=commitment.overage_factor,
+                    ),
+                )
+            )
+        yield commitment.id, step

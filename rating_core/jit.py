@@ -1,0 +1,71 @@
+"""The one decorator for compiled code.
+
+A kernel takes arrays and scalars, writes into arrays, and releases the interpreter lock. With
+``NUMBA_DISABLE_JIT=1`` it stays a plain Python function, so that NumPy's overflow warnings find
+every integer that would wrap silently in machine code.
+
+Compiled code is cached on disk in a directory that is named by a digest of all of rating_core's
+sources: Numba's own cache looks only at the decorated file, so a changed callee or constant in
+another module would run stale machine code. Where no directory is writable, nothing is cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+config: Any = numba.config
+"""Numba fills this module at run time, so it has no static attributes."""
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_ROOT = Path(__file__).resolve().parent
+
+
+def source_digest(root: Path = _ROOT) -> str:
+    """Return 16 hex digits that change when any source below ``root``, or Numba, changes."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _writable(directory: Path) -> bool:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".probe"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _cache_directory() -> str | None:
+    name = f"numba-{source_digest()}"
+    for base in (_ROOT / "__pycache__", Path("~/.cache/ratewright").expanduser()):
+        if _writable(base / name):
+            return str(base / name)
+    return None
+
+
+_CACHE = None if config.DISABLE_JIT else _cache_directory()
+
+
+def kernel(function: F) -> F:
+    """Compile ``function`` with Numba: no interpreter lock, no fast math, cached by source digest."""
+    if config.DISABLE_JIT:
+        return function
+    dispatcher: Any = numba.njit(nogil=True)(function)
+    if _CACHE is not None:
+        previous = config.CACHE_DIR
+        config.CACHE_DIR = _CACHE
+        try:
+            dispatcher.enable_caching()
+        finally:
+            config.CACHE_DIR = previous
+    return cast("F", dispatcher)

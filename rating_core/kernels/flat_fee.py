@@ -1,0 +1,29 @@
+"""Charge model `flat_fee`: a fixed amount, once a period (S3)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from rating_core.catalog import Charge
+from rating_core.jit import kernel
+from rating_core.kernels.piece import BELOW_ALL, NOTHING, Piece
+from rating_core.kernels.tables import ChargeColumn, PieceColumn, PlanTables, Scratch, ScratchRow
+from rating_core.limbs import Int64Array, assign
+
+
+def flat_fee_pieces(charge: Charge, meter_scale: int) -> list[Piece]:  # noqa: ARG001 - one signature for all models
+    """Return the one piece of a flat fee, its amount."""
+    return [Piece(BELOW_ALL, NOTHING, Fraction(charge.amount))]
+
+
+@kernel
+def flat_fee_amount(
+    tables: PlanTables,
+    charge: int,
+    inputs: Int64Array,  # noqa: ARG001 - one signature for all models
+    scratch: Scratch,
+) -> None:
+    """Write the fee, whatever the usage."""
+    piece = tables.charges[charge, ChargeColumn.PIECE_START]
+    offset = tables.limbs[tables.pieces[piece, PieceColumn.OFFSET]]
+    assign(scratch.rows[ScratchRow.VALUE], offset)

@@ -1,0 +1,280 @@
+"""Columns of usage records on their way to a decision, and the statuses they come back with (S7).
+
+A batch is columnar: one row a record, strings by index into the batch's own dictionaries. Nothing
+here loops over records in Python; loops over dictionaries are what they cost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rating_core.jit import kernel
+from rating_core.units import SCALE_MAX
+
+DimensionSet = tuple[tuple[str, str], ...]
+"""(name, value) pairs, sorted by name."""
+
+Word = TypeVar("Word", bound=Hashable)
+
+EVENT_ID_BYTES_MAX = 255
+"""Longest event id, in bytes of UTF-8; the shortest has one."""
+
+
+class RecordStatus(IntEnum):
+    """What became of one record (S7.3)."""
+
+    UNSPECIFIED = 0
+    ACCEPTED = 1
+    DUPLICATE = 2
+    CONFLICT = 3
+    REJECTED = 4
+    RETRY = 5
+
+
+class RejectReason(IntEnum):
+    """Why a record was refused; values stand in the order of precedence of S7.3."""
+
+    UNSPECIFIED = 0
+    MALFORMED = 1
+    UNKNOWN_METER = 2
+    QUANTITY_PRECISION = 3
+    QUANTITY_OUT_OF_RANGE = 4
+    DIMENSION_INVALID = 5
+    NO_SUBSCRIPTION = 6
+    IN_FUTURE = 7
+    TOO_OLD = 8
+    PERIOD_CLOSED = 9
+    TOO_MANY_SERIES = 10
+    NOT_FOUND = 11
+    """Reserved for retractions (S7.6)."""
+    NOT_RETRACTABLE = 12
+    """Reserved for retractions (S7.6)."""
+
+
+@lru_cache(maxsize=1 << 18)
+def shard_of(customer: str, shard_count: int) -> int:
+    """Return the shard of a customer, 0 … shard_count − 1: the same on every server, for ever.
+
+    blake2b of the UTF-8, 8 bytes, read as a little-endian number, modulo ``shard_count``.
+    """
+    digest = hashlib.blake2b(customer.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % shard_count
+
+
+def as_int64(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return ``values`` writable, aligned and contiguous; a copy only if needed.
+
+    Kernels are compiled per kind of array: one kind everywhere means one compilation.
+    """
+    if values.dtype == np.int64 and values.flags.carray:
+        return values
+    return np.array(values, dtype=np.int64, order="C")
+
+
+@kernel
+def copy_ids(
+    source: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    out: NDArray[np.uint8],
+    out_ends: NDArray[np.int64],
+) -> None:
+    """Copy the event ids of ``rows`` to ``out``, which must fit them, and write their ends."""
+    position = 0
+    for index in range(rows.size):
+        row = rows[index]
+        begin = ends[row - 1] if row > 0 else 0
+        for offset in range(begin, ends[row]):
+            out[position] = source[offset]
+            position += 1
+        out_ends[index] = position
+
+
+def take_ids(
+    event_ids: bytes, ends: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[bytes, NDArray[np.int64]]:
+    """Return the event ids of ``rows``, concatenated, and their ends."""
+    ends = as_int64(ends)
+    begins = np.empty_like(ends)
+    if ends.size:
+        begins[0] = 0
+        begins[1:] = ends[:-1]
+    out = np.empty(int((ends[rows] - begins[rows]).sum()), np.uint8)
+    out_ends = np.empty(rows.size, np.int64)
+    copy_ids(np.frombuffer(event_ids, np.uint8), ends, rows, out, out_ends)
+    return out.tobytes(), out_ends
+
+
+def compact(
+    words: Sequence[Word], codes: NDArray[np.int32]
+) -> tuple[list[Word], NDArray[np.int32]]:
+    """Return the words that ``codes`` (n ≥ 1) uses, in their order, and codes that fit them."""
+    if len(words) == 1:
+        return list(words), codes
+    used = np.zeros(len(words), np.bool_)
+    used[codes] = True
+    kept = np.flatnonzero(used)
+    if kept.size == len(words):
+        return list(words), codes
+    renumbered = (np.cumsum(used, dtype=np.int32) - np.int32(1)).astype(np.int32)
+    return [words[index] for index in kept.tolist()], renumbered[codes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordBatch:
+    """Usage records in columns, one row a record, n rows.
+
+    ``customer``, ``meter``, ``dimension_set``: int32[n], indices into the dictionaries beside them;
+    ``scales[m]``: the decimals, 0–12, in which the sender states quantities of ``meters[m]``.
+    ``event_ids``: UTF-8, concatenated, row i ends at ``event_id_ends[i]`` (int64[n]).
+    ``quantity``: int64[n] in 10^-scale units; ``event_time``: int64[n] µs UTC. ``malformed``:
+    bool[n], what the decoder could not read (S7.3). ``out_of_range``, ``imprecise``: bool[n], or
+    ``None`` for none: quantities that did not fit int64, or had more than 12 decimals, at decoding.
+    """
+
+    customers: list[str]
+    customer: NDArray[np.int32]
+    meters: list[str]
+    scales: list[int]
+    meter: NDArray[np.int32]
+    dimension_sets: list[DimensionSet]
+    dimension_set: NDArray[np.int32]
+    event_ids: bytes
+    event_id_ends: NDArray[np.int64]
+    quantity: NDArray[np.int64]
+    event_time: NDArray[np.int64]
+    malformed: NDArray[np.bool_]
+    out_of_range: NDArray[np.bool_] | None = None
+    imprecise: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return int(self.customer.size)
+
+    def check(self) -> None:
+        """Raise ValueError, naming the column, unless columns fit each other and dictionaries."""
+        count = len(self)
+        for name in ("meter", "dimension_set", "event_id_ends", "quantity", "event_time"):
+            if getattr(self, name).shape != (count,):
+                raise ValueError(f"{name}: expected {count} rows")
+        for name in ("malformed", "out_of_range", "imprecise"):
+            flags = getattr(self, name)
+            if flags is not None and flags.shape != (count,):
+                raise ValueError(f"{name}: expected {count} rows")
+        if len(self.scales) != len(self.meters):
+            raise ValueError("scales: expected one a meter")
+        if any(not 0 <= scale <= SCALE_MAX for scale in self.scales):
+            raise ValueError(f"scales: expected 0 to {SCALE_MAX}")
+        for name, codes, words in (
+            ("customer", self.customer, len(self.customers)),
+            ("meter", self.meter, len(self.meters)),
+            ("dimension_set", self.dimension_set, len(self.dimension_sets)),
+        ):
+            if count and not 0 <= int(codes.min()) <= int(codes.max()) < words:
+                raise ValueError(f"{name}: index outside its dictionary of {words}")
+        ends = self.event_id_ends
+        if count and (int(ends[0]) < 0 or bool((ends[1:] < ends[:-1]).any())):
+            raise ValueError("event_id_ends: must not decrease")
+        if (int(ends[-1]) if count else 0) != len(self.event_ids):
+            raise ValueError("event_id_ends: the last one must be the length of event_ids")
+
+    def take(self, rows: NDArray[np.int64]) -> RecordBatch:
+        """Return the batch of ``rows`` (int64, any order); dictionaries keep only their words."""
+        customers, customer = compact(self.customers, self.customer[rows])
+        pairs, meter = compact(list(zip(self.meters, self.scales, strict=True)), self.meter[rows])
+        dimension_sets, dimension_set = compact(self.dimension_sets, self.dimension_set[rows])
+        event_ids, ends = take_ids(self.event_ids, self.event_id_ends, rows)
+        return RecordBatch(
+            customers=customers,
+            customer=customer,
+            meters=[name for name, _ in pairs],
+            scales=[scale for _, scale in pairs],
+            meter=meter,
+            dimension_sets=dimension_sets,
+            dimension_set=dimension_set,
+            event_ids=event_ids,
+            event_id_ends=ends,
+            quantity=self.quantity[rows],
+            event_time=self.event_time[rows],
+            malformed=self.malformed[rows],
+            out_of_range=None if self.out_of_range is None else self.out_of_range[rows],
+            imprecise=None if self.imprecise is None else self.imprecise[rows],
+        )
+
+    @staticmethod
+    def concatenate(batches: Sequence[RecordBatch]) -> RecordBatch:
+        """Return one batch of all rows in order; dictionaries are merged. At least one batch."""
+        if len(batches) == 1:
+            return batches[0]
+        customers: dict[str, int] = {}
+        meters: dict[tuple[str, int], int] = {}
+        dimension_sets: dict[DimensionSet, int] = {}
+        customer = [_merge(customers, b.customers, b.customer) for b in batches]
+        meter = [
+            _merge(meters, list(zip(b.meters, b.scales, strict=True)), b.meter) for b in batches
+        ]
+        dimension_set = [_merge(dimension_sets, b.dimension_sets, b.dimension_set) for b in batches]
+        bases = np.cumsum([0] + [len(b.event_ids) for b in batches[:-1]]).tolist()
+        return RecordBatch(
+            customers=list(customers),
+            customer=np.concatenate(customer),
+            meters=[name for name, _ in meters],
+            scales=[scale for _, scale in meters],
+            meter=np.concatenate(meter),
+            dimension_sets=list(dimension_sets),
+            dimension_set=np.concatenate(dimension_set),
+            event_ids=b"".join(b.event_ids for b in batches),
+            event_id_ends=np.concatenate(
+                [b.event_id_ends + base for b, base in zip(batches, bases, strict=True)]
+            ),
+            quantity=np.concatenate([b.quantity for b in batches]),
+            event_time=np.concatenate([b.event_time for b in batches]),
+            malformed=np.concatenate([b.malformed for b in batches]),
+            out_of_range=_join_flags(batches, [b.out_of_range for b in batches]),
+            imprecise=_join_flags(batches, [b.imprecise for b in batches]),
+        )
+
+    def split_by_shard(self, shard_count: int) -> list[tuple[int, NDArray[np.int64], RecordBatch]]:
+        """Return (shard, its rows in order, their batch) for every shard that has rows."""
+        if not len(self):
+            return []
+        shards = np.array([shard_of(name, shard_count) for name in self.customers], np.int32)
+        of_row = shards[self.customer]
+        order = np.argsort(of_row, kind="stable").astype(np.int64)
+        present, begins = np.unique(of_row[order], return_index=True)
+        if present.size == 1:
+            return [(int(present[0]), order, self)]
+        parts = np.split(order, begins[1:])
+        return [
+            (shard, rows, self.take(rows))
+            for shard, rows in zip(present.tolist(), parts, strict=True)
+        ]
+
+
+def _merge(
+    merged: dict[Word, int], words: Sequence[Word], codes: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    for word in words:
+        merged.setdefault(word, len(merged))
+    mapping = np.array([merged[word] for word in words], np.int32)
+    return mapping[codes]
+
+
+def _join_flags(
+    batches: Sequence[RecordBatch], flags: Sequence[NDArray[np.bool_] | None]
+) -> NDArray[np.bool_] | None:
+    if all(flag is None for flag in flags):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(len(batch), np.bool_) if flag is None else flag
+            for batch, flag in zip(batches, flags, strict=True)
+        ]
+    )

@@ -1,0 +1,217 @@
+"""What a usage shard is asked and what it answers: calls, questions and their values.
+
+A call may leave an entry in the log; a question only reads committed state. All instants are int
+microseconds UTC (S1.5), all quantities int in the meter's scale units (S1.2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rating_core.catalog import BillingPeriod, LateUsage
+from rating_core.counter import SeriesCounter
+from rating_core.metering.batch import RecordBatch
+
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
+DEFAULT_WINDOW_US = 7 * DAY_US
+"""The acceptance window W before any Configure (S7.5)."""
+DEFAULT_MAX_SERIES = 10_000
+"""Most series of one customer in one billing period before any Configure."""
+
+Bands = Mapping[str, Mapping[str, tuple[int | None, int | None]]]
+"""Meter id → charge id → (floor_max, ceiling_min) of a percentage charge with clamps (S3.4)."""
+
+
+def canonical_json(value: object) -> bytes:
+    """Return the one JSON text of ``value``: sorted keys, no blanks, UTF-8."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode(errors="surrogatepass")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordCall:
+    """Count these records; all customers of the batch belong to the shard (S7)."""
+
+    batch: RecordBatch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordAnswer:
+    """One status (`RecordStatus`) and reason (`RejectReason`) a record, uint8[n], in order."""
+
+    status: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A call that changes what decides. The same ``request_id`` is carried out once (P4).
+
+    An empty request id is never remembered.
+    """
+
+    request_id: str = ""
+    asked: Mapping[str, object] = field(default_factory=dict)
+    """What was asked for before defaults were filled in (now, the latest version): the same request
+    sent again must have the same fingerprint. Empty: the body itself."""
+
+    def body(self) -> dict[str, object]:
+        """Return the call as JSON values, without its request id and what was asked."""
+        return {
+            f.name: _json_value(getattr(self, f.name))
+            for f in fields(self)
+            if f.name != "request_id"
+        }
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256, in hex, of the kind and the canonical JSON of what was asked."""
+        asked = _json_value(self.asked) if self.asked else self.body()
+        return hashlib.sha256(canonical_json([type(self).__name__, asked])).hexdigest()
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configure(Control):
+    """Set what decides for the whole shard (P11).
+
+    ``window_us``: the acceptance window W, ``None`` for unlimited (S7.5). ``max_series``: most
+    series of one customer in one billing period.
+    """
+
+    window_us: int | None = DEFAULT_WINDOW_US
+    max_series: int = DEFAULT_MAX_SERIES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateSubscription(Control):
+    """Put a customer on a plan version from ``start_time`` on, which may lie in the past (S7.7).
+
+    Reasons of refusal: ALREADY_EXISTS, SUBSCRIPTION_OVERLAP, OUT_OF_RANGE (start before year 1 or
+    after 9999). ``bands``: the thresholds of the plan's percentage charges with clamps (S3.4).
+    """
+
+    customer: str
+    subscription_id: str
+    plan_id: str
+    plan_version: int
+    billing_period: BillingPeriod
+    late_usage: LateUsage = LateUsage.REJECT
+    start_time: int
+    bands: Bands = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosePeriod(Control):
+    """Close the billing period that starts at ``period_start``: it takes no more records (S7.5).
+
+    The entry and the answer hold the counters that it closes (P4). Periods close in order, once
+    (S9.2). Reasons of refusal: NO_SUBSCRIPTION, PERIOD_CLOSED, PERIOD_NOT_NEXT, PERIOD_NOT_ENDED.
+    """
+
+    customer: str
+    period_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class ControlAnswer:
+    """Whether the call is carried out, and why not (UPPER_SNAKE), and its result as JSON values.
+
+    ``replayed``: this is the answer of an earlier call of the same request id and body; another
+    body is refused as REQUEST_ID_REUSED.
+    """
+
+    ok: bool
+    reason: str = ""
+    value: dict[str, Any] = field(default_factory=dict)
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A customer on a plan version during [start_time, end_time); no end is ``None`` (S7.7)."""
+
+    customer: str
+    subscription_id: str
+    plan_id: str
+    plan_version: int
+    billing_period: BillingPeriod
+    late_usage: LateUsage
+    start_time: int
+    end_time: int | None
+    create_time: int
+    bands: Bands = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GetCounters:
+    """Ask for the counters of the customer's billing period that holds ``instant``."""
+
+    customer: str
+    instant: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountersAnswer:
+    """The counters of [period_start, period_end), sorted by meter and dimensions.
+
+    ``subscription`` is ``None``, the period empty and 0 where no subscription holds the instant.
+    ``version`` and ``token`` name the state of the log that was read (S9.5).
+    """
+
+    subscription: Subscription | None
+    period_start: int
+    period_end: int
+    closed: bool
+    counters: tuple[SeriesCounter, ...]
+    version: int
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GetSubscriptions:
+    """Ask for the subscriptions of a customer, or of all (``None``), in order of creation.
+
+    The answer is a tuple of `Subscription`.
+    """
+
+    customer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetSettings:
+    """Ask for the settings in force; the answer is `Settings`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides for the whole shard (P11).
+
+    ``floor``: only event times after it are taken, whatever W is (W was raised at floor + old W);
+    ``None`` before W was ever raised. ``configured``: whether a Configure stands in the log.
+    """
+
+    window_us: int | None = DEFAULT_WINDOW_US
+    max_series: int = DEFAULT_MAX_SERIES
+    floor: int | None = None
+    configured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StateDigest:
+    """Ask for 32 bytes that are equal where two machines of one hash key decide alike."""

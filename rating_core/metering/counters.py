@@ -1,0 +1,374 @@
+"""Committed counters: one counter hash per customer and billing period, one row per series (S6).
+
+Everything is int64 in dense columns; keyed hashes find the rows. Values are folds of the log, so
+nothing here decides: overflow was ruled out when the records were decided (S1.2).
+
+The bands of a percentage charge with clamps (S3.4) need no check of their own: quantities are ≥ 0
+there, so a band's sum never exceeds its series' value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rating_core.catalog import Aggregation
+from rating_core.counter import BandCount, SeriesCounter
+from rating_core.jit import kernel
+from rating_core.metering.batch import DimensionSet
+from rating_core.metering.calls import Bands
+from rating_core.metering.entry import RecordsEntry
+from rating_core.metering.key_table import ABSENT, KeyTable
+from rating_core.metering.row_keys import RowKeys
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TOUCHED_LEAST = 1024
+
+
+def period_text(period_start: int) -> str:
+    """Return the start of a period, µs, as ISO 8601 basic text: `20260101T000000Z`.
+
+    A start inside a second, which only a stub period has (S8.1), shows its microseconds.
+    """
+    instant = _EPOCH + timedelta(microseconds=period_start)
+    text = instant.strftime("%m%dT%H%M%S")
+    fraction = f".{instant.microsecond:06d}" if instant.microsecond else ""
+    return f"{instant.year:04d}{text}{fraction}Z"
+
+
+def hash_key_of(customer: str, period_start: int) -> str:
+    """Return the key of a counter hash, without the shard's prefix."""
+    return f"c:{customer}:{period_text(period_start)}"
+
+
+def parse_hash_key(key: str) -> tuple[str, int]:
+    """Return (customer, period start) of a counter hash's key; ValueError if it is none."""
+    kind, _, rest = key.partition(":")
+    customer, separator, text = rest.rpartition(":")
+    if kind != "c" or not separator:
+        raise ValueError(f"not the key of a counter hash: {key!r}")
+    form = "%Y%m%dT%H%M%S.%fZ" if "." in text else "%Y%m%dT%H%M%SZ"
+    instant = datetime.strptime(text, form).replace(tzinfo=UTC)
+    return customer, (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def field_name(meter: str, dimensions: DimensionSet, *kind: str) -> str:
+    """Return the field of a counter: JSON `["meter",[["dimension","value"],…],"kind"(,"charge")]`.
+
+    Kinds: `value`, `events`; and for a charge with clamps `floor`, `ceiling`, `between` (S3.4).
+    """
+    return json.dumps([meter, dimensions, *kind], separators=(",", ":"), ensure_ascii=False)
+
+
+def grown(column: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return a column of at least ``size`` rows with the same content; new rows are 0."""
+    if size <= column.shape[0]:
+        return column
+    wider: NDArray[np.int64] = np.zeros(
+        (max(size, 2 * column.shape[0]), *column.shape[1:]), column.dtype
+    )
+    wider[: column.shape[0]] = column
+    return wider
+
+
+@kernel
+def _link_series(
+    first: int, last: int, series: NDArray[np.int64], parts: NDArray[np.int64]
+) -> None:
+    for row in range(first, last):
+        part = series[row, 0]
+        series[row, 3] = parts[part, 2] - 1
+        parts[part, 2] = row + 1
+        parts[part, 3] += 1
+
+
+@kernel
+def _add(
+    amounts: NDArray[np.int64],
+    series_rows: NDArray[np.int32],
+    part_rows: NDArray[np.int32],
+    version: int,
+    series: NDArray[np.int64],
+    parts: NDArray[np.int64],
+    touched: NDArray[np.int32],
+) -> int:
+    count = 0
+    for row in range(amounts.size):
+        index = series_rows[row]
+        series[index, 4] += amounts[row]
+        series[index, 5] += 1
+        series[index, 6] = version
+        part = part_rows[row]
+        if parts[part, 4] != version:
+            parts[part, 4] = version
+            touched[count] = part
+            count += 1
+    return count
+
+
+@kernel
+def _add_bands(
+    amounts: NDArray[np.int64],
+    series_rows: NDArray[np.int32],
+    series: NDArray[np.int64],
+    bands: NDArray[np.int64],
+) -> None:
+    for row in range(amounts.size):
+        index = series_rows[row]
+        quantity = amounts[row]
+        for band in range(series[index, 7], series[index, 7] + series[index, 8]):
+            if bands[band, 0] and quantity <= bands[band, 1]:
+                bands[band, 4] += 1
+            elif bands[band, 2] and quantity >= bands[band, 3]:
+                bands[band, 5] += 1
+            else:
+                bands[band, 6] += quantity
+
+
+@dataclass(slots=True)
+class _Words:
+    """Meters and dimension sets by number, and their fields' names."""
+
+    meters: dict[tuple[str, Aggregation, int], int]
+    meter_ids: list[str]
+    dimension_sets: dict[DimensionSet, int]
+    fields: dict[tuple[int, int], tuple[str, str]]
+
+
+class Counters:
+    """All committed counters of a shard.
+
+    Columns of ``_parts``: customer number, period start, last series + 1, number of series, version
+    of the last change. Of ``_series``: part, meter, dimension set, next series of the part or −1,
+    value, events, version of the last change, first band, number of bands. Of ``_bands``: whether
+    there is a floor, floor_max, whether there is a ceiling, ceiling_min, events at the floor,
+    events at the ceiling, sum between.
+    """
+
+    def __init__(self) -> None:
+        self._part_table = KeyTable()
+        self._series_table = KeyTable()
+        self._parts: NDArray[np.int64] = np.zeros((16, 5), np.int64)
+        self._series: NDArray[np.int64] = np.zeros((16, 9), np.int64)
+        self._bands: NDArray[np.int64] = np.zeros((0, 7), np.int64)
+        self._band_count = 0
+        self._band_charges: dict[int, tuple[str, ...]] = {}
+        self._words = _Words({}, [], {}, {})
+        self._dimension_sets: list[DimensionSet] = []
+        self._touched: list[NDArray[np.int32]] = []
+        self._touched_count = 0
+
+    def provisional(
+        self, parts: NDArray[np.uint64], series: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return (number of series of each part, value of each series, whether it exists)."""
+        part_rows = self._part_table.find(parts)
+        series_rows = self._series_table.find(series)
+        known = series_rows != ABSENT
+        # Row −1 reads the last row; what it reads is masked.
+        return (
+            np.where(part_rows != ABSENT, self._parts[part_rows, 3], 0),
+            np.where(known, self._series[series_rows, 4], 0),
+            known,
+        )
+
+    def add(
+        self,
+        entry: RecordsEntry,
+        keys: RowKeys,
+        version: int,
+        customers: NDArray[np.int64],
+        bands: Mapping[int, Bands],
+    ) -> None:
+        """Add an entry's records at ``version``.
+
+        ``customers``: int64[c], the number of each customer of the entry; ``bands``: by index into
+        the entry's customers, of those whose plan has clamps (S3.4).
+        """
+        codes = entry.codes
+        meters, dimension_sets = self._intern(entry)
+        amounts = amounts_of(entry)
+        series_before = self._series_table.count
+        part_rows, part_first = self._part_table.insert(keys.parts)
+        series_rows, series_first = self._series_table.insert(keys.series)
+        part_count, series_count = self._part_table.count, self._series_table.count
+        if part_first.size:
+            self._parts = grown(self._parts, part_count)
+            made = self._parts[part_count - part_first.size : part_count]
+            made[:, 0] = customers[codes[0, part_first]]
+            made[:, 1] = entry.words[2, part_first]
+        if series_first.size:
+            self._series = grown(self._series, series_count)
+            made = self._series[series_before:series_count]
+            made[:, 0] = part_rows[series_first]
+            made[:, 1] = meters[codes[1, series_first]]
+            made[:, 2] = dimension_sets[codes[2, series_first]]
+            _link_series(series_before, series_count, self._series, self._parts)
+            if bands:
+                self._open_bands(series_before, entry, series_first, bands)
+        touched = np.empty(min(len(entry), part_count), np.int32)
+        count = _add(amounts, series_rows, part_rows, version, self._series, self._parts, touched)
+        if self._band_count:
+            _add_bands(amounts, series_rows, self._series, self._bands)
+        self._touched.append(touched[:count])
+        self._touched_count += count
+        if self._touched_count > max(_TOUCHED_LEAST, 4 * part_count):
+            self._keep_touched(0)
+
+    def _intern(self, entry: RecordsEntry) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        words = self._words
+        meters = []
+        for meter in entry.meters:
+            key = (meter.id, meter.aggregation, meter.scale)
+            number = words.meters.get(key)
+            if number is None:
+                number = words.meters[key] = len(words.meter_ids)
+                words.meter_ids.append(meter.id)
+            meters.append(number)
+        dimension_sets = []
+        for dimensions in entry.dimension_sets:
+            number = words.dimension_sets.get(dimensions)
+            if number is None:
+                number = words.dimension_sets[dimensions] = len(self._dimension_sets)
+                self._dimension_sets.append(dimensions)
+            dimension_sets.append(number)
+        return np.array(meters, np.int64), np.array(dimension_sets, np.int64)
+
+    def _open_bands(
+        self,
+        first_row: int,
+        entry: RecordsEntry,
+        made_by: NDArray[np.int64],
+        bands: Mapping[int, Bands],
+    ) -> None:
+        for row, record in enumerate(made_by.tolist(), first_row):
+            charges = bands.get(int(entry.codes[0, record]), {}).get(
+                entry.meters[int(entry.codes[1, record])].id
+            )
+            if not charges:
+                continue
+            begin = self._band_count
+            self._band_count += len(charges)
+            self._bands = grown(self._bands, self._band_count)
+            for band, (floor_max, ceiling_min) in enumerate(charges.values(), begin):
+                self._bands[band, 0] = floor_max is not None
+                self._bands[band, 1] = floor_max or 0
+                self._bands[band, 2] = ceiling_min is not None
+                self._bands[band, 3] = ceiling_min or 0
+            self._series[row, 7] = begin
+            self._series[row, 8] = len(charges)
+            self._band_charges[row] = tuple(charges)
+
+    def _keep_touched(self, mark: int) -> NDArray[np.int32]:
+        """Drop the parts last changed at or before ``mark``, and repetitions; return the rest."""
+        if not self._touched:
+            return np.zeros(0, np.int32)
+        rows: NDArray[np.int32] = np.unique(np.concatenate(self._touched))
+        rows = rows[self._parts[rows, 4] > mark]
+        self._touched = [rows]
+        self._touched_count = rows.size
+        return rows
+
+    def changed_parts(self, after: int) -> list[tuple[int, int]]:
+        """Return (customer number, period start) of the hashes changed after version ``after``."""
+        rows = self._keep_touched(0)
+        rows = rows[self._parts[rows, 4] > after]
+        return [(customer, start) for customer, start in self._parts[rows, :2].tolist()]
+
+    def folded(self, mark: int) -> None:
+        """Forget which hashes changed at or before ``mark`` (P8)."""
+        self._keep_touched(mark)
+
+    def _series_of(self, part_key: NDArray[np.uint64]) -> Iterator[int]:
+        part = int(self._part_table.find(part_key)[0])
+        row = ABSENT if part == ABSENT else int(self._parts[part, 2]) - 1
+        while row != ABSENT:
+            yield row
+            row = int(self._series[row, 3])
+
+    def fields(self, part_key: NDArray[np.uint64], after: int) -> list[tuple[str, int]]:
+        """Return the fields of one hash that changed after version ``after``, sorted by name."""
+        found: list[tuple[str, int]] = []
+        for row in self._series_of(part_key):
+            _, meter, dimensions, _, value, events, version, first, count = self._series[
+                row
+            ].tolist()
+            if version <= after:
+                continue
+            names = self._words.fields.get((meter, dimensions))
+            texts = self._words.meter_ids[meter], self._dimension_sets[dimensions]
+            if names is None:
+                names = field_name(*texts, "value"), field_name(*texts, "events")
+                self._words.fields[meter, dimensions] = names
+            found += ((names[0], value), (names[1], events))
+            cells = self._bands[first : first + count, 4:].tolist()
+            for charge, cell in zip(self._band_charges.get(row, ()), cells, strict=True):
+                floor, ceiling, between = cell
+                found += (
+                    (field_name(*texts, "floor", charge), floor),
+                    (field_name(*texts, "ceiling", charge), ceiling),
+                    (field_name(*texts, "between", charge), between),
+                )
+        return sorted(found)
+
+    def series(self, part_key: NDArray[np.uint64]) -> tuple[SeriesCounter, ...]:
+        """Return the counters of one hash, sorted by meter and dimensions."""
+        found = []
+        for row in self._series_of(part_key):
+            _, meter, dimensions, _, value, events, _, first, count = self._series[row].tolist()
+            charges = self._band_charges.get(row, ())
+            cells = self._bands[first : first + count, 4:].tolist()
+            found.append(
+                SeriesCounter(
+                    meter=self._words.meter_ids[meter],
+                    dimensions=self._dimension_sets[dimensions],
+                    value=value,
+                    events=events,
+                    bands={c: BandCount(*cell) for c, cell in zip(charges, cells, strict=True)},
+                )
+            )
+        return tuple(sorted(found, key=lambda s: (s.meter, s.dimensions or ())))
+
+    def part_versions(self) -> list[tuple[int, int, int]]:
+        """Return (customer number, period start, version of the last change) of all hashes."""
+        rows = self._parts[: self._part_table.count, [0, 1, 4]].tolist()
+        return sorted((customer, start, version) for customer, start, version in rows)
+
+
+def merged_series(
+    first: tuple[SeriesCounter, ...], second: tuple[SeriesCounter, ...]
+) -> tuple[SeriesCounter, ...]:
+    """Return the sums of two sets of counters of one period, sorted by meter and dimensions."""
+    merged = {(counter.meter, counter.dimensions or ()): counter for counter in first}
+    for more in second:
+        key = more.meter, more.dimensions or ()
+        known = merged.get(key)
+        if known is None:
+            merged[key] = more
+            continue
+        bands = {
+            charge: BandCount(
+                known.bands[charge].floor_events + band.floor_events,
+                known.bands[charge].ceiling_events + band.ceiling_events,
+                known.bands[charge].between_sum + band.between_sum,
+            )
+            for charge, band in more.bands.items()
+        }
+        merged[key] = SeriesCounter(
+            *key, known.value + more.value, known.events + more.events, bands
+        )
+    return tuple(counter for _, counter in sorted(merged.items(), key=lambda item: item[0]))
+
+
+def amounts_of(entry: RecordsEntry) -> NDArray[np.int64]:
+    """Return what each record adds to its series' value: its quantity, or 1 to a count (S6.3)."""
+    counts = [meter.aggregation is Aggregation.COUNT for meter in entry.meters]
+    quantities: NDArray[np.int64] = entry.words[0]
+    if not any(counts):
+        return quantities
+    return np.where(np.array(counts)[entry.codes[1]], np.int64(1), quantities)

@@ -1,0 +1,291 @@
+"""Bytes of a log entry: the envelope that every entry has, and the two kinds of body.
+
+The format is documented for readers in other languages in docs/reference/log-format.md. Decoding is
+bounded and checks everything: bytes that were not written by this module raise LogCorrupt (P5).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rating_core.catalog import Aggregation
+from rating_core.errors import LogCorrupt
+from rating_core.metering.batch import EVENT_ID_BYTES_MAX, DimensionSet, take_ids
+from rating_core.metering.calls import canonical_json
+from rating_core.units import INT64_MAX, INT64_MIN, SCALE_MAX
+
+BOOT_BYTES = 16
+
+_ENVELOPE = struct.Struct("<4s16sQqI")
+_ENVELOPE_MAGIC = b"RWE1"
+_BODY = struct.Struct("<4sI")
+_RECORDS_MAGIC = b"RWR1"
+_CONTROL_MAGIC = b"RWC1"
+_ALIGNMENT = 8
+_UNSIGNED = ((1 << 8, "|u1"), (1 << 16, "<u2"), (1 << 32, "<u4"))
+_DTYPES = ("|u1", "<u2", "<u4", "<i8")
+_CODES = ("customer", "meter", "dimension_set")
+_WORDS = ("quantity", "event_time", "period_start")
+_COLUMNS = (*_CODES, "event_id_length", *_WORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An entry taken apart: its writer's boot id (16 bytes) and counter, its now (µs), its body.
+
+    Boot id and counter make the bytes of no two decisions alike, so no two share a token (P4).
+    """
+
+    boot: bytes
+    counter: int
+    now: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EntryMeter:
+    """What counting needs of a meter; entries hold it, so that logs are read without catalogue."""
+
+    id: str
+    aggregation: Aggregation
+    scale: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordsEntry:
+    """The accepted records of one batch, n ≥ 1, in order.
+
+    ``codes``: int32[3, n], indices into customers, meters and dimension_sets (sorted pairs without
+    empty values). ``words``: int64[3, n]: quantity in the meter's scale units, event time and start
+    of the billing period, both µs. ``event_ids``: UTF-8, concatenated, row i ends at ``ends[i]``.
+    """
+
+    customers: list[str]
+    meters: list[EntryMeter]
+    dimension_sets: list[DimensionSet]
+    codes: NDArray[np.int32]
+    event_ids: bytes
+    ends: NDArray[np.int64]
+    words: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return int(self.ends.size)
+
+    def take(self, rows: NDArray[np.int64]) -> RecordsEntry:
+        """Return the entry of ``rows`` alone, with the same dictionaries."""
+        event_ids, ends = take_ids(self.event_ids, self.ends, rows)
+        return RecordsEntry(
+            self.customers,
+            self.meters,
+            self.dimension_sets,
+            self.codes[:, rows],
+            event_ids,
+            ends,
+            self.words[:, rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ControlEntry:
+    """One control call that was carried out: its request id, fingerprint and answer (P4).
+
+    ``facts`` is what the state machine applies; ``value`` the answer's value, both JSON values.
+    """
+
+    kind: str
+    request_id: str
+    fingerprint: str
+    facts: dict[str, Any]
+    value: dict[str, Any]
+
+
+def encode_envelope(boot: bytes, counter: int, now: int, body: bytes) -> bytes:
+    """Return the bytes of an entry. ``counter`` must not repeat for one ``boot`` (P4)."""
+    if len(boot) != BOOT_BYTES:
+        raise ValueError(f"a boot id has {BOOT_BYTES} bytes")
+    return _ENVELOPE.pack(_ENVELOPE_MAGIC, boot, counter, now, len(body)) + body
+
+
+def decode_envelope(entry: bytes) -> Envelope:
+    """Return an entry taken apart; LogCorrupt unless it is one whole envelope."""
+    if len(entry) < _ENVELOPE.size:
+        raise LogCorrupt("entry is shorter than its envelope")
+    magic, boot, counter, now, length = _ENVELOPE.unpack_from(entry)
+    if magic != _ENVELOPE_MAGIC:
+        raise LogCorrupt("entry does not begin with RWE1")
+    if length != len(entry) - _ENVELOPE.size:
+        raise LogCorrupt("length of the body does not fit the entry")
+    return Envelope(boot, counter, now, bytes(entry[_ENVELOPE.size :]))
+
+
+def _pack(values: NDArray[np.int64], low: int, high: int) -> tuple[str, int, bytes]:
+    """Return dtype, base and bytes of a column in the least width that holds it."""
+    for limit, dtype in _UNSIGNED:
+        if high - low < limit:
+            return dtype, low, (values - low).astype(dtype).tobytes()
+    return "<i8", 0, values.astype("<i8", copy=False).tobytes()
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % _ALIGNMENT)
+
+
+def encode_records(entry: RecordsEntry) -> bytes:
+    """Return the body of a records entry: a JSON header, then little-endian columns."""
+    count = len(entry)
+    columns = np.empty((len(_COLUMNS), count), np.int64)
+    columns[:3] = entry.codes
+    columns[3] = entry.ends
+    columns[3, 1:] -= entry.ends[:-1]
+    columns[4:] = entry.words
+    descriptors: list[list[object]] = []
+    parts: list[bytes] = []
+    offset = 0
+    lows, highs = columns.min(axis=1).tolist(), columns.max(axis=1).tolist()
+    for name, values, low, high in zip(_COLUMNS, columns, lows, highs, strict=True):
+        dtype, base, data = _pack(values, low, high)
+        data = _padded(data)
+        descriptors.append([name, dtype, count, base, offset])
+        parts.append(data)
+        offset += len(data)
+    descriptors.append(["event_ids", "|u1", len(entry.event_ids), 0, offset])
+    parts.append(entry.event_ids)
+    header = canonical_json(
+        {
+            "columns": descriptors,
+            "customers": entry.customers,
+            "dimension_sets": entry.dimension_sets,
+            "meters": [[m.id, m.aggregation.value, m.scale] for m in entry.meters],
+        }
+    )
+    # Blanks after JSON are no content; they keep every column aligned for zero-copy readers.
+    header += b" " * (-(len(header) + _BODY.size) % _ALIGNMENT)
+    return _BODY.pack(_RECORDS_MAGIC, len(header)) + header + b"".join(parts)
+
+
+def encode_control(entry: ControlEntry) -> bytes:
+    """Return the body of a control entry: JSON."""
+    text = canonical_json(
+        {
+            "kind": entry.kind,
+            "request_id": entry.request_id,
+            "fingerprint": entry.fingerprint,
+            "facts": entry.facts,
+            "value": entry.value,
+        }
+    )
+    return _BODY.pack(_CONTROL_MAGIC, len(text)) + text
+
+
+def decode_body(body: bytes) -> RecordsEntry | ControlEntry:
+    """Return a body taken apart; LogCorrupt for anything that this module does not write."""
+    if len(body) < _BODY.size:
+        raise LogCorrupt("body is shorter than its head")
+    magic, length = _BODY.unpack_from(body)
+    if magic not in (_RECORDS_MAGIC, _CONTROL_MAGIC):
+        raise LogCorrupt("body of an unknown kind")
+    if length > len(body) - _BODY.size:
+        raise LogCorrupt("JSON is longer than its body")
+    start = _BODY.size + length
+    try:
+        document = json.loads(body[_BODY.size : start].decode(errors="surrogatepass"))
+        if not isinstance(document, dict):
+            raise LogCorrupt("JSON is not an object")
+        if magic == _CONTROL_MAGIC:
+            return _control(document, len(body) - start)
+        return _records(document, body, start)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise LogCorrupt(f"body cannot be read: {error}") from error
+
+
+def _expect(holds: bool, message: str) -> None:
+    if not holds:
+        raise LogCorrupt(message)
+
+
+def _control(document: dict[str, Any], trailing: int) -> ControlEntry:
+    _expect(trailing == 0, "bytes after a control entry")
+    entry = ControlEntry(**document)
+    texts = (entry.kind, entry.request_id, entry.fingerprint)
+    _expect(all(isinstance(text, str) for text in texts), "control entry: expected texts")
+    trees = (entry.facts, entry.value)
+    _expect(all(isinstance(tree, dict) for tree in trees), "control entry: expected objects")
+    return entry
+
+
+def _column(descriptor: list[Any], body: bytes, start: int) -> NDArray[np.int64]:
+    """Return a column as int64[n], copied once: kernels want aligned, writable arrays."""
+    name, dtype, _, base, _ = descriptor
+    _expect(dtype in _DTYPES, f"{name}: unknown dtype")
+    _expect(isinstance(base, int) and INT64_MIN <= base <= INT64_MAX, f"{name}: bad base")
+    raw = _raw(descriptor, body, start)
+    if dtype == "<i8":
+        _expect(base == 0, f"{name}: a base needs an unsigned column")
+        return _int64(raw)
+    _expect(base + int(raw.max()) <= INT64_MAX, f"{name}: beyond int64")
+    return _int64(raw) + base
+
+
+def _int64(raw: NDArray[Any]) -> NDArray[np.int64]:
+    column: NDArray[np.int64] = raw.astype(np.int64)
+    return column
+
+
+def _raw(descriptor: list[Any], body: bytes, start: int) -> NDArray[Any]:
+    name, dtype, count, _, offset = descriptor
+    for number in (count, offset):
+        _expect(type(number) is int and number >= 0, f"{name}: bad count or offset")
+    end = start + offset + count * np.dtype(dtype).itemsize
+    _expect(end <= len(body), f"{name}: beyond the body")
+    return np.frombuffer(body, dtype, count, start + offset)
+
+
+def _records(document: dict[str, Any], body: bytes, start: int) -> RecordsEntry:
+    _expect(
+        sorted(document) == ["columns", "customers", "dimension_sets", "meters"],
+        "header: wrong keys",
+    )
+    descriptors = {column[0]: column for column in document["columns"]}
+    _expect(sorted(descriptors) == sorted((*_COLUMNS, "event_ids")), "header: wrong columns")
+    _expect(len(document["columns"]) == len(descriptors), "header: a column twice")
+    counts = {descriptors[name][2] for name in _COLUMNS}
+    _expect(len(counts) == 1 and counts != {0}, "columns of different or no length")
+    meters = [
+        EntryMeter(meter, Aggregation(aggregation), scale)
+        for meter, aggregation, scale in document["meters"]
+    ]
+    for meter in meters:
+        fits = isinstance(meter.id, str) and type(meter.scale) is int
+        _expect(fits and 0 <= meter.scale <= SCALE_MAX, "meters: bad id or scale")
+    dimension_sets = [tuple((n, v) for n, v in pairs) for pairs in document["dimension_sets"]]
+    texts = [*document["customers"], *(text for s in dimension_sets for p in s for text in p)]
+    _expect(all(isinstance(text, str) for text in texts), "dictionaries: expected texts")
+    words = [len(document["customers"]), len(meters), len(dimension_sets)]
+    codes = []
+    for name, limit in zip(_CODES, words, strict=True):
+        column = _column(descriptors[name], body, start)
+        _expect(int(column.min()) >= 0 and int(column.max()) < limit, f"{name}: no such word")
+        codes.append(column.astype(np.int32))
+    lengths = _column(descriptors["event_id_length"], body, start)
+    fits = int(lengths.min()) >= 1 and int(lengths.max()) <= EVENT_ID_BYTES_MAX
+    _expect(fits, "event ids: bad length")
+    ends = np.cumsum(lengths)
+    event_ids = _raw(descriptors["event_ids"], body, start)
+    _expect(event_ids.dtype == np.uint8 and int(ends[-1]) == event_ids.size, "event ids: bad size")
+    last = start + descriptors["event_ids"][4] + event_ids.size
+    _expect(last == len(body), "bytes after the last column")
+    return RecordsEntry(
+        customers=document["customers"],
+        meters=meters,
+        dimension_sets=dimension_sets,
+        codes=np.stack(codes),
+        event_ids=event_ids.tobytes(),
+        ends=ends,
+        words=np.stack([_column(descriptors[name], body, start) for name in _WORDS]),
+    )

@@ -1,0 +1,365 @@
+"""The state machine of a usage shard: ids, counters, subscriptions as folds of one log (DESIGN §6).
+
+Pure and deterministic: the instant comes in as an argument, and whoever applies the same entries
+under the same hash key has the same state. Committed state changes in `_commit` alone, which runs
+live (`confirm`) and on reading (`apply`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rating_core.counter import SeriesCounter
+from rating_core.errors import IndexFull, LogCorrupt
+from rating_core.metering.batch import RecordBatch
+from rating_core.metering.calls import (
+    ClosePeriod,
+    Configure,
+    Control,
+    ControlAnswer,
+    CountersAnswer,
+    CreateSubscription,
+    GetCounters,
+    GetSettings,
+    GetSubscriptions,
+    RecordAnswer,
+    RecordCall,
+    Settings,
+    StateDigest,
+    Subscription,
+    canonical_json,
+)
+from rating_core.metering.controls import counter_facts, decide_control
+from rating_core.metering.counters import Counters, hash_key_of, merged_series, parse_hash_key
+from rating_core.metering.decide import Limits, MeterOf, RecordDecision, StagedRecords
+from rating_core.metering.directory import Directory, DirectoryView, subscription_facts
+from rating_core.metering.entry import (
+    ControlEntry,
+    RecordsEntry,
+    decode_body,
+    encode_control,
+    encode_records,
+)
+from rating_core.metering.id_index import IdIndex, find_ids
+from rating_core.metering.key_table import ABSENT
+from rating_core.metering.keyed_hash import HashKey
+from rating_core.metering.protocol import EMPTY_TOKEN, Decision
+from rating_core.metering.row_keys import RowKeys, customer_part_key, dimension_text, key_rows
+from rating_core.period import period_bounds
+from rating_core.units import INT64_MIN
+
+__all__ = [
+    "ClosePeriod",
+    "Configure",
+    "Control",
+    "ControlAnswer",
+    "CountersAnswer",
+    "CreateSubscription",
+    "GetCounters",
+    "GetSettings",
+    "GetSubscriptions",
+    "RecordAnswer",
+    "RecordCall",
+    "Settings",
+    "StateDigest",
+    "Subscription",
+    "UsageShard",
+]
+
+DEFAULT_MAX_IDS = 100_000_000
+_ROW_BYTES = 24
+"""About what one record takes in an entry besides its event id."""
+_CONTROL_BYTES = 1024
+
+
+class UsageShard:
+    """One shard's state machine, a `Machine` (protocol.py).
+
+    ``hash_key``: 16 random bytes of this process; two machines compare equal only under one key.
+    ``meter_of`` looks a meter up in the catalogue; meters are immutable. ``max_ids``: beyond so
+    many remembered ids `decide` raises IndexFull rather than forget one (P15).
+    """
+
+    def __init__(self, hash_key: bytes, meter_of: MeterOf, max_ids: int = DEFAULT_MAX_IDS) -> None:
+        self._hash_key = HashKey(hash_key)
+        self._meter_of = meter_of
+        self._max_ids = max_ids
+        self.reset()
+
+    def reset(self) -> None:
+        """Return to the empty log: version 0, EMPTY_TOKEN, now 0, nothing staged."""
+        self.version = 0
+        self.token = EMPTY_TOKEN
+        self.now = 0
+        self._ids = IdIndex()
+        self._counters = Counters()
+        self._directory = Directory()
+        self._staged: deque[tuple[StagedRecords | ControlEntry, int]] = deque()
+
+    # --- deciding --------------------------------------------------------------------------------
+
+    def decide(self, calls: Sequence[object], now: int) -> Decision:
+        """Decide record calls together, or one control call, at instant ``now`` (µs).
+
+        Changes nothing. IndexFull if accepting would exceed the most ids (P15); TypeError for calls
+        that are not this machine's.
+        """
+        now = max(now, self.now, *(staged_now for _, staged_now in self._staged))
+        batches = [call.batch for call in calls if isinstance(call, RecordCall)]
+        if len(batches) == len(calls):
+            return self._decide_records(batches, now)
+        (call,) = calls
+        if not isinstance(call, Control):
+            raise TypeError(f"a usage shard does not take {type(call).__name__}")
+        empty = not self.version and not self._staged
+        answer, entry = decide_control(call, self._view(), now, empty, self._provisional_series)
+        return Decision((answer,), None if entry is None else encode_control(entry), entry)
+
+    def _view(self) -> DirectoryView:
+        return DirectoryView(self._directory, self._staged_controls())
+
+    def _staged_controls(self) -> list[ControlEntry]:
+        return [entry for entry, _ in self._staged if isinstance(entry, ControlEntry)]
+
+    def _staged_records(self) -> list[StagedRecords]:
+        return [entry for entry, _ in self._staged if isinstance(entry, StagedRecords)]
+
+    def _decide_records(self, batches: Sequence[RecordBatch], now: int) -> Decision:
+        batch = RecordBatch.concatenate(batches)
+        if not len(batch):
+            empty = np.zeros(0, np.uint8)
+            return Decision(tuple(RecordAnswer(empty, empty) for _ in batches), None)
+        controls = self._staged_controls()
+        settings = DirectoryView(self._directory, controls).settings()
+        oldest = INT64_MIN if settings.floor is None else settings.floor
+        if settings.window_us is not None:
+            oldest = max(oldest, now - settings.window_us)
+        rows, profiles = self._directory.rows_of(batch.customers, controls)
+        limits = Limits(now, oldest, settings.max_series)
+        decision = RecordDecision(batch, self._hash_key, self._meter_of, rows, profiles, limits)
+        staged = self._staged_records()
+        for earlier in staged:
+            find_ids(
+                earlier.provisional.ids, decision.keys.identities, decision.found, decision.payloads
+            )
+        self._ids.find(decision.keys.identities, decision.found, decision.payloads)
+        outcome, result = decision.settle(*self._standing(decision, staged))
+        answers = []
+        begin = 0
+        for part in batches:
+            end = begin + len(part)
+            answers.append(RecordAnswer(outcome[0, begin:end], outcome[1, begin:end]))
+            begin = end
+        if result is None:
+            return Decision(tuple(answers), None)
+        in_flight = sum(len(earlier.entry) for earlier in staged)
+        if self._ids.count + in_flight + len(result.entry) > self._max_ids:
+            raise IndexFull(f"the shard remembers {self._ids.count} ids, at most {self._max_ids}")
+        return Decision(tuple(answers), encode_records(result.entry), result)
+
+    def _standing(
+        self, decision: RecordDecision, staged: Sequence[StagedRecords]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return what stands before a batch: committed, overlaid by staged entries, newest last."""
+        counts, values, exist = self._counters.provisional(decision.part_keys, decision.series_keys)
+        for earlier in staged:
+            seen = earlier.provisional
+            parts = seen.parts.find(decision.part_keys)
+            counts = np.where(parts != ABSENT, seen.series_count[parts], counts)
+            rows = seen.series.find(decision.series_keys)
+            known = rows != ABSENT
+            values = np.where(known, seen.value[rows], values)
+            exist = np.where(known, seen.exists[rows], exist)
+        return counts, values, exist
+
+    def _provisional_series(self, customer: str, start: int) -> tuple[SeriesCounter, ...]:
+        """Return the counters of one period, staged records included (P4)."""
+        staged = self._staged_records()
+        if not staged:
+            return self._counters.series(self._part_key(customer, start))
+        # A close is rare: folding its customer's staged records on a copy keeps this path simple.
+        scratch = Counters()
+        key = self._part_key(customer, start)
+        for earlier in staged:
+            rows = np.flatnonzero((earlier.keys.parts == key).all(axis=1))
+            if rows.size:
+                part = earlier.entry.take(rows)
+                self._add(scratch, part, earlier.keys.take(rows), 1, self._staged_controls())
+        return merged_series(self._counters.series(key), scratch.series(key))
+
+    # --- staging and committing ------------------------------------------------------------------
+
+    def stage(self, decision: Decision, now: int) -> None:
+        """Put the decision's entry on top of the staged ones (P1)."""
+        entry = decision.staged
+        if not isinstance(entry, StagedRecords | ControlEntry):
+            raise TypeError("only a decision with an entry can be staged")
+        self._staged.append((entry, now))
+
+    def unstage(self) -> None:
+        """Drop every staged entry; committed state was never touched by them (P2)."""
+        self._staged.clear()
+
+    def confirm(self, version: int, token: bytes) -> None:
+        """Make the oldest staged entry committed, as (version, token)."""
+        entry, now = self._staged.popleft()
+        if isinstance(entry, StagedRecords):
+            self._commit(entry.entry, entry.keys, now, version, token)
+        else:
+            self._commit(entry, None, now, version, token)
+
+    def apply(self, body: bytes, now: int, version: int, token: bytes) -> None:
+        """Apply an entry read from the log; LogCorrupt if it cannot be or does not fit (P5)."""
+        if self._staged:
+            raise ValueError("entries are applied only when nothing is staged")
+        entry = decode_body(body)
+        keys = None
+        if isinstance(entry, RecordsEntry):
+            if any(name not in self._directory.numbers for name in entry.customers):
+                raise LogCorrupt("records of a customer without a subscription")
+            none = np.zeros(len(entry), np.bool_)
+            keys = key_rows(
+                self._hash_key,
+                entry.customers,
+                [meter.id for meter in entry.meters],
+                [dimension_text(pairs) for pairs in entry.dimension_sets],
+                entry.codes,
+                entry.event_ids,
+                entry.ends,
+                entry.words,
+                none,
+                none,
+            )
+        self._commit(entry, keys, now, version, token)
+
+    def _commit(
+        self,
+        entry: RecordsEntry | ControlEntry,
+        keys: RowKeys | None,
+        now: int,
+        version: int,
+        token: bytes,
+    ) -> None:
+        """Change committed state: the one function for live, recovery and tests."""
+        now = max(now, self.now)
+        if isinstance(entry, ControlEntry):
+            try:
+                self._directory.apply(entry)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise LogCorrupt(f"control entry does not fit: {error}") from error
+        elif keys is not None:
+            self._ids.insert(keys.identities, now, self._directory.settings.window_us)
+            self._add(self._counters, entry, keys, version, ())
+        self._ids.expire(now, self._directory.settings.window_us)
+        self.version, self.token, self.now = version, token, now
+
+    def _add(
+        self,
+        counters: Counters,
+        entry: RecordsEntry,
+        keys: RowKeys,
+        version: int,
+        controls: Sequence[ControlEntry],
+    ) -> None:
+        numbers = self._directory.numbers_of(entry.customers)
+        bands = self._directory.bands_of(numbers, entry.customers, controls)
+        counters.add(entry, keys, version, numbers, bands)
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def query(self, question: object) -> object:
+        """Answer GetCounters, GetSubscriptions, GetSettings or StateDigest on committed state."""
+        if isinstance(question, GetCounters):
+            return self._counters_answer(question)
+        if isinstance(question, GetSubscriptions):
+            if question.customer is None:
+                return tuple(self._directory.subscriptions)
+            subscription = DirectoryView(self._directory, ()).subscription(question.customer)
+            return () if subscription is None else (subscription,)
+        if isinstance(question, GetSettings):
+            return self._directory.settings
+        if isinstance(question, StateDigest):
+            return self._digest()
+        raise TypeError(f"a usage shard does not answer {type(question).__name__}")
+
+    def _counters_answer(self, question: GetCounters) -> CountersAnswer:
+        view = DirectoryView(self._directory, ())
+        subscription = view.subscription(question.customer)
+        if subscription is None or question.instant < subscription.start_time:
+            return CountersAnswer(None, 0, 0, False, (), self.version, self.token)
+        start, end = period_bounds(
+            subscription.billing_period, question.instant, subscription.start_time
+        )
+        return CountersAnswer(
+            subscription=subscription,
+            period_start=start,
+            period_end=end,
+            closed=end <= view.closed_until(question.customer),
+            counters=self._counters.series(self._part_key(question.customer, start)),
+            version=self.version,
+            token=self.token,
+        )
+
+    def _part_key(self, customer: str, start: int) -> NDArray[np.uint64]:
+        return customer_part_key(self._hash_key, customer, start)
+
+    def _digest(self) -> bytes:
+        directory = self._directory
+        document = {
+            "log": [self.version, self.token.hex(), self.now],
+            "settings": repr(directory.settings),
+            "subscriptions": [subscription_facts(s) for s in directory.subscriptions],
+            "closed": [directory.closed_until(n) for n in range(len(directory.subscriptions))],
+            "requests": {
+                name: [fingerprint, answer.value]
+                for name, (fingerprint, answer) in directory.requests.items()
+            },
+            "counters": [
+                [
+                    customer,
+                    start,
+                    version,
+                    [counter_facts(c) for c in self._part_series(customer, start)],
+                ]
+                for customer, start, version in self._counters.part_versions()
+            ],
+        }
+        return hashlib.sha256(canonical_json(document) + self._ids.digest()).digest()
+
+    def _part_series(self, number: int, start: int) -> tuple[SeriesCounter, ...]:
+        name = self._directory.subscriptions[number].customer
+        return self._counters.series(self._part_key(name, start))
+
+    # --- grouping and folding --------------------------------------------------------------------
+
+    def joins(self, first: object, call: object) -> bool:
+        """Whether ``call`` may be decided in one entry with ``first``: records with records."""
+        return isinstance(first, RecordCall) and isinstance(call, RecordCall)
+
+    def size(self, call: object) -> int:
+        """Return about how many bytes of entry the call will need."""
+        if isinstance(call, RecordCall):
+            return len(call.batch.event_ids) + _ROW_BYTES * len(call.batch)
+        return _CONTROL_BYTES
+
+    def changed_hashes(self, after: int) -> Sequence[str]:
+        """Return the keys of counter hashes changed by committed entries after ``after`` (P7)."""
+        subscriptions = self._directory.subscriptions
+        return [
+            hash_key_of(subscriptions[number].customer, start)
+            for number, start in self._counters.changed_parts(after)
+        ]
+
+    def hash_fields(self, key: str, after: int) -> Sequence[tuple[str, int]]:
+        """Return the fields of a hash that changed after version ``after``, absolute (P7)."""
+        customer, start = parse_hash_key(key)
+        return self._counters.fields(self._part_key(customer, start), after)
+
+    def folded(self, mark: int) -> None:
+        """Forget which hashes changed at or before ``mark``: all reflect it (P8)."""
+        self._counters.folded(mark)

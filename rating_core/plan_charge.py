@@ -1,0 +1,334 @@
+"""Charges and commitments of a plan document: their keys, model by model (S2, S3, S5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from rating_core.catalog import (
+    ONE,
+    ZERO,
+    BillingPeriod,
+    Charge,
+    ChargeModel,
+    Commitment,
+    CountedAt,
+    Meter,
+    Tier,
+    Timing,
+)
+from rating_core.plan_fields import FaultList, Fields, IdSpace, Place, read_text, shown
+from rating_core.units import format_decimal
+
+TIERS_MAX = 1_000
+WHERE_VALUES_MAX = 100
+COVERS_MAX = 1_000
+_HUNDRED = Decimal(100)
+
+_ZERO_USAGE = "flat_fee_at_zero_usage"
+_PER_EVENT = ("percent", "fixed_fee_per_event", "min_per_event", "max_per_event")
+_MODEL_KEYS: Mapping[ChargeModel, tuple[str, ...]] = {
+    ChargeModel.FLAT_FEE: ("amount", "timing"),
+    ChargeModel.PER_UNIT: ("unit_price",),
+    ChargeModel.GRADUATED: ("tiers", _ZERO_USAGE),
+    ChargeModel.VOLUME: ("tiers", _ZERO_USAGE),
+    ChargeModel.STAIRSTEP: ("tiers", _ZERO_USAGE),
+    ChargeModel.PACKAGE: ("package_size", "package_price"),
+    ChargeModel.PERCENTAGE: _PER_EVENT,
+    ChargeModel.GRADUATED_PERCENTAGE: ("tiers", _ZERO_USAGE),
+}
+_TIER_KEYS: Mapping[ChargeModel, tuple[str, ...]] = {
+    ChargeModel.GRADUATED: ("unit_price", "flat_fee"),
+    ChargeModel.VOLUME: ("unit_price", "flat_fee"),
+    ChargeModel.STAIRSTEP: ("flat_fee",),
+    ChargeModel.GRADUATED_PERCENTAGE: ("percent", "flat_fee"),
+}
+_ALL_TIER_KEYS = ("unit_price", "percent", "flat_fee")
+_USAGE_KEYS = ("meter", "where", "included_units")
+_ALL_CHARGE_KEYS = (*_USAGE_KEYS, *(key for keys in _MODEL_KEYS.values() for key in keys))
+_LATER_CHARGE_KEYS = (
+    "free_events",
+    "free_amount",
+    "prorate",
+    "prorate_included_units",
+    "prorate_tiers",
+    "prorate_minimum",
+    "tier_window",
+    "smoothing_periods",
+)
+_LATER_COMMITMENT_KEYS = ("quantity", "schedule", "rollover")
+
+
+def _read_tier(
+    document: object, at: Place, faults: FaultList, model: ChargeModel, *, last: bool
+) -> Tier | None:
+    fields = Fields.open(document, at, faults)
+    if fields is None:
+        return None
+    before = len(faults)
+    up_to = fields.decimal("up_to")
+    if last and "up_to" in fields:
+        fields.fault("up_to", "LAST_TIER_BOUNDED", "the last tier has no end: leave up_to out")
+    elif not last and "up_to" not in fields:
+        fields.fault("up_to", "MISSING", "up_to is required in every tier but the last")
+    keys = _TIER_KEYS[model]
+    if not any(key in fields for key in keys):
+        fields.fault(keys[0], "MISSING", f"{' or '.join(keys)} is required")
+    tier = Tier(
+        up_to=up_to,
+        unit_price=(fields.decimal("unit_price") if "unit_price" in keys else None) or ZERO,
+        percent=(fields.percent("percent") if "percent" in keys else None) or ZERO,
+        flat_fee=fields.decimal("flat_fee") or ZERO,
+    )
+    fields.finish(misplaced=_ALL_TIER_KEYS, here=f"in a tier of {model}")
+    return tier if len(faults) == before else None
+
+
+def _read_tiers(fields: Fields, faults: FaultList, model: ChargeModel) -> tuple[Tier, ...]:
+    items = fields.items("tiers", required=True, at_most=TIERS_MAX) or []
+    tiers: list[Tier] = []
+    lower = ZERO
+    for index, (at, document) in enumerate(items):
+        tier = _read_tier(document, at, faults, model, last=index == len(items) - 1)
+        if tier is None:
+            continue
+        tiers.append(tier)
+        if tier.up_to is None:
+            continue
+        if tier.up_to <= lower:
+            place = at.key("up_to", 0)
+            message = f"bounds must rise: expected more than {format_decimal(lower)}"
+            faults.add(place, "TIER_ORDER", message)
+        lower = max(lower, tier.up_to)
+    return tuple(tiers)
+
+
+def _read_package(fields: Fields) -> dict[str, Any]:
+    size = fields.decimal("package_size", required=True)
+    if size == 0:
+        fields.fault("package_size", "NOT_POSITIVE", "expected a package of more than 0 units")
+    price = fields.decimal("package_price", required=True)
+    return {"package_size": size or ONE, "package_price": price or ZERO}
+
+
+def _read_percentage(fields: Fields) -> dict[str, Any]:
+    percent = fields.percent("percent", required=True)
+    fixed = fields.decimal("fixed_fee_per_event")
+    lowest = fields.decimal("min_per_event")
+    highest = fields.decimal("max_per_event")
+    if lowest is not None and highest is not None and lowest > highest:
+        message = f"expected at most max_per_event, which is {format_decimal(highest)}"
+        fields.fault("min_per_event", "MIN_ABOVE_MAX", message)
+    return {
+        "percent": percent or ZERO,
+        "fixed_fee_per_event": fixed or ZERO,
+        "min_per_event": lowest,
+        "max_per_event": highest,
+    }
+
+
+def _read_model(fields: Fields, faults: FaultList, model: ChargeModel) -> dict[str, Any]:
+    """Read the keys that belong to ``model`` (S3)."""
+    if model is ChargeModel.FLAT_FEE:
+        amount = fields.decimal("amount", required=True)
+        timing = fields.choice("timing", Timing)
+        return {"amount": amount or ZERO, "timing": timing or Timing.IN_ADVANCE}
+    if model is ChargeModel.PER_UNIT:
+        return {"unit_price": fields.decimal("unit_price", required=True) or ZERO}
+    if model is ChargeModel.PACKAGE:
+        return _read_package(fields)
+    if model is ChargeModel.PERCENTAGE:
+        return _read_percentage(fields)
+    return {
+        "tiers": _read_tiers(fields, faults, model),
+        _ZERO_USAGE: fields.boolean(_ZERO_USAGE),
+    }
+
+
+def _read_where_values(fields: Fields, dimension: str, faults: FaultList) -> tuple[str, ...] | None:
+    raw = fields.take(dimension)
+    if isinstance(raw, str):
+        text = read_text(raw, fields.place(dimension), faults)
+        return None if text is None else (text,)
+    items = fields.items(dimension, at_most=WHERE_VALUES_MAX)
+    values: list[str] = []
+    for at, item in items or []:
+        text = read_text(item, at, faults)
+        if text in values:
+            faults.add(at, "DUPLICATE_VALUE", f"the value {shown(text)} stands twice")
+        elif text is not None:
+            values.append(text)
+    return tuple(values)
+
+
+def _read_where(
+    fields: Fields, faults: FaultList, meter: Meter | None
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return (dimension, allowed values) pairs sorted by dimension (S6.2)."""
+    where = fields.mapping("where")
+    if where is None:
+        return ()
+    pairs: list[tuple[str, tuple[str, ...]]] = []
+    for dimension in where.names():
+        values = _read_where_values(where, dimension, faults)
+        if meter is not None and dimension not in meter.dimensions:
+            declared = ", ".join(meter.dimensions) or "none"
+            message = f"meter {meter.id} declares no such dimension; it declares: {declared}"
+            where.fault(dimension, "UNKNOWN_DIMENSION", message)
+        elif values:
+            pairs.append((dimension, values))
+    return tuple(sorted(pairs))
+
+
+def _read_usage_keys(
+    fields: Fields, faults: FaultList, model: ChargeModel, meters: Mapping[str, Meter | None]
+) -> dict[str, Any]:
+    """Read what a charge on a meter has in common, whatever its model."""
+    parts: dict[str, Any] = {}
+    meter_id = fields.id("meter", required=True)
+    if meter_id is not None and meter_id not in meters:
+        message = f"expected a meter of this plan; it has: {', '.join(meters) or 'none'}"
+        fields.fault("meter", "UNKNOWN_METER", message)
+    parts["meter"] = meter_id
+    parts["where"] = _read_where(fields, faults, meters.get(meter_id or ""))
+    if model is not ChargeModel.PERCENTAGE:
+        parts["included_units"] = fields.decimal("included_units") or ZERO
+    return parts
+
+
+def read_charge(
+    document: object,
+    at: Place,
+    faults: FaultList,
+    ids: IdSpace,
+    meters: Mapping[str, Meter | None],
+) -> tuple[str | None, ChargeModel | None, Charge | None]:
+    """Return id, model and charge, each ``None`` where it is faulty; the faults are noted.
+
+    ``meters`` holds the plan's meters by id; ``None`` for one that is itself faulty.
+    """
+    fields = Fields.open(document, at, faults)
+    if fields is None:
+        return None, None, None
+    before = len(faults)
+    charge_id = fields.id("id", required=True)
+    if charge_id is not None:
+        ids.declare(charge_id, fields.place("id"), faults)
+    model = fields.choice("model", ChargeModel, required=True)
+    parts: dict[str, Any] = {}
+    if model is not None:
+        if model is not ChargeModel.FLAT_FEE:
+            parts |= _read_usage_keys(fields, faults, model, meters)
+        parts |= _read_model(fields, faults, model)
+    discount = fields.percent("discount_percent") or ZERO
+    if discount > _HUNDRED:
+        fields.fault("discount_percent", "TOO_LARGE", "expected at most 100")
+    maximum = fields.decimal("maximum_amount")
+    minimum = fields.decimal("minimum_amount")
+    if model is None:
+        for key in _ALL_CHARGE_KEYS:
+            fields.take(key)
+    fields.finish(later=_LATER_CHARGE_KEYS, misplaced=_ALL_CHARGE_KEYS, here=f"on model {model}")
+    if charge_id is None or model is None or len(faults) != before:
+        return charge_id, model, None
+    charge = Charge(
+        id=charge_id,
+        model=model,
+        discount_percent=discount,
+        maximum_amount=maximum,
+        minimum_amount=minimum,
+        **parts,
+    )
+    return charge_id, model, charge
+
+
+def _read_covers(
+    fields: Fields, faults: FaultList, models: Mapping[str, ChargeModel | None]
+) -> tuple[str, ...]:
+    """Return the covered charge ids; by default all charges but flat fees (S5)."""
+    if "covers" not in fields:
+        covers = tuple(name for name, model in models.items() if model is not ChargeModel.FLAT_FEE)
+        if not covers:
+            message = "covers defaults to all charges but flat fees, and this plan has none"
+            fields.fault("covers", "MISSING", message)
+        return covers
+    names: list[str] = []
+    for at, item in fields.items("covers", at_most=COVERS_MAX) or []:
+        name = read_text(item, at, faults)
+        if name is None:
+            continue
+        if name not in models:
+            faults.add(at, "UNKNOWN_CHARGE", f"expected the id of a charge, got {shown(name)}")
+        elif name in names:
+            faults.add(at, "DUPLICATE_VALUE", f"the charge {shown(name)} stands twice")
+        else:
+            names.append(name)
+    return tuple(names)
+
+
+def _read_term(fields: Fields, period: BillingPeriod | None) -> BillingPeriod | None:
+    """Return the term if it is longer than the billing period; ``None`` if it is that period."""
+    term = fields.choice("term", BillingPeriod)
+    if term is None or period is None or term is period:
+        return None
+    lengths = list(BillingPeriod)
+    if lengths.index(term) < lengths.index(period):
+        message = (
+            f"a term shorter than the billing period ({period}) is not supported by this version"
+        )
+        fields.fault("term", "NOT_SUPPORTED", message)
+        return None
+    return term
+
+
+def read_commitment(
+    document: object,
+    at: Place,
+    faults: FaultList,
+    ids: IdSpace,
+    models: Mapping[str, ChargeModel | None],
+    period: BillingPeriod | None,
+) -> tuple[str | None, Commitment | None]:
+    """Return id and commitment, each ``None`` where it is faulty; the faults are noted (S5).
+
+    ``models`` holds the models of all charges by id, ``period`` the plan's billing period.
+    """
+    fields = Fields.open(document, at, faults)
+    if fields is None:
+        return None, None
+    before = len(faults)
+    commitment_id = fields.id("id", required=True)
+    if commitment_id is not None:
+        ids.declare(commitment_id, fields.place("id"), faults)
+    amount = fields.decimal("amount", required="quantity" not in fields)
+    term = _read_term(fields, period)
+    discount = fields.percent("discount_percent") or ZERO
+    if discount >= _HUNDRED:
+        fields.fault("discount_percent", "TOO_LARGE", "expected less than 100")
+    counted_at = fields.choice("counted_at", CountedAt) or CountedAt.DISCOUNTED
+    factor = fields.decimal("overage_factor")
+    true_up = fields.boolean("true_up")
+    covers = _read_covers(fields, faults, models)
+    payment = fields.text("payment")
+    if payment == "prepaid":
+        message = "payment prepaid is not supported by this version"
+        fields.fault("payment", "NOT_SUPPORTED", message)
+    elif payment is not None and payment != "postpaid":
+        message = f"expected postpaid or prepaid, got {shown(payment)}"
+        fields.fault("payment", "UNKNOWN_VALUE", message)
+    fields.finish(later=_LATER_COMMITMENT_KEYS)
+    if commitment_id is None or amount is None or len(faults) != before:
+        return commitment_id, None
+    commitment = Commitment(
+        id=commitment_id,
+        amount=amount,
+        covers=covers,
+        discount_percent=discount,
+        counted_at=counted_at,
+        overage_factor=ONE if factor is None else factor,
+        true_up=true_up and term is None,
+        term=term,
+        true_up_at_term_end=true_up and term is not None,
+    )
+    return commitment_id, commitment

@@ -1,0 +1,191 @@
+"""The composition root: the only module that builds concrete objects and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from pathlib import Path
+
+import structlog
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from rating_core.metering.protocol import AckLevel
+from rating_server import warm
+from rating_server.currency import minor_unit
+from rating_server.logs import configure_logs
+from rating_server.ports import StoreRefused
+from rating_server.servicers import catalog, customer, rating, usage
+from rating_server.servicers.stream import Gate
+from rating_server.settings import Settings
+from rating_server.store.embedded import EmbeddedStore
+from rating_server.store.usage_store import RedisUsageStore, UsageStoreOptions, system_clock
+from rating_server.usecases.context import Context
+
+SERVICES = (usage.SERVICE, catalog.SERVICE, customer.SERVICE, rating.SERVICE)
+_HEALTH_INTERVAL_S = 0.5
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_log = structlog.get_logger("server")
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises StoreRefused where the store or the address cannot be used as configured.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    started = time.perf_counter_ns()
+    store = _build_store(settings)
+    starting = asyncio.create_task(_start(settings, store))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        return
+    serving = starting.result()
+    elapsed = (time.perf_counter_ns() - started) // 1_000_000
+    _log.info("ready", address=f"{settings.host}:{serving.port}", after_ms=elapsed)
+    try:
+        await stop.wait()
+    finally:
+        stopping.cancel()
+        await serving.drain()
+        await store.close()
+        _log.info("stopped")
+
+
+async def _start(settings: Settings, store: RedisUsageStore) -> _Serving:
+    """Start the store, warm the kernels beside it, then answer."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(store.start())
+            group.create_task(asyncio.to_thread(warm.warm_kernels))
+    except* StoreRefused as refused:
+        raise refused.exceptions[0] from None
+    serving = _Serving(settings, store)
+    try:
+        await serving.start()
+    except BaseException:
+        await store.close()
+        raise
+    return serving
+
+
+def _build_store(settings: Settings) -> RedisUsageStore:
+    url = settings.redis_url.get_secret_value() if settings.redis_url is not None else ""
+    options = UsageStoreOptions(
+        url=url,
+        level=AckLevel[settings.ack_level.name],
+        shards=settings.shards,
+        window_us=settings.window_us,
+        max_series=settings.max_series,
+        max_ids=settings.max_ids,
+        deadline=settings.store_timeout / 1_000,
+        replicas=settings.replicas,
+        trust=settings.trust_store_durability,
+    )
+    return RedisUsageStore(options, None if url else EmbeddedStore(settings.data_dir))
+
+
+class _Serving:
+    """The gRPC server with its services, from `start` to `drain`."""
+
+    def __init__(self, settings: Settings, store: RedisUsageStore) -> None:
+        self.port = 0
+        self._settings = settings
+        self._store = store
+        self._gate = Gate(settings.max_bytes_in_flight)
+        self._server = aio.server(options=_server_options(settings))
+        self._health = health.aio.HealthServicer()
+        self._watcher: asyncio.Task[None] | None = None
+        self._register(Context(store, system_clock, minor_unit))
+
+    def _register(self, context: Context) -> None:
+        settings, server = self._settings, self._server
+        usage.register(
+            server,
+            usage.UsageServicer(
+                context, self._gate, settings.max_batch_records, settings.max_stream_batches
+            ),
+        )
+        catalog.register(server, catalog.CatalogServicer(context))
+        customer.register(server, customer.CustomerServicer(context))
+        rating.register(server, rating.RatingServicer(context))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+
+    async def start(self) -> None:
+        """Listen; StoreRefused ADDRESS_TAKEN if the address cannot be had."""
+        settings = self._settings
+        address = f"{settings.host}:{settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise StoreRefused(
+                "ADDRESS_TAKEN", f"cannot listen on {address}: taken, or not an address"
+            ) from error
+        await self._server.start()
+        await self._set_health()
+        self._watcher = asyncio.create_task(self._watch_health())
+        if settings.port_file is not None:
+            await asyncio.to_thread(_write_whole, settings.port_file, f"{self.port}\n")
+
+    async def drain(self) -> None:
+        """Stop gracefully: not serving, streams answer what they read, then the server ends."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        await self._health.enter_graceful_shutdown()
+        limit = self._settings.drain_timeout / 1_000
+        _log.info("draining", limit_s=limit)
+        try:
+            async with asyncio.timeout(limit):
+                await self._gate.drain()
+        except TimeoutError:
+            _log.warning("drain timed out; open calls are cancelled")
+        await self._server.stop(grace=1.0)
+
+    async def _watch_health(self) -> None:
+        while True:
+            await asyncio.sleep(_HEALTH_INTERVAL_S)
+            await self._set_health()
+
+    async def _set_health(self) -> None:
+        ready = self._store.health.ready
+        states = health_pb2.HealthCheckResponse
+        serving = states.SERVING if ready else states.NOT_SERVING
+        for name in ("", *SERVICES):
+            await self._health.set(name, serving)
+
+
+def _server_options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        # Two servers on one port would otherwise both start, silently.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or nothing."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,1 @@
+"""The `ratewright` command; `entry.main` is its console script."""

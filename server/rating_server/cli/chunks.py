@@ -1,0 +1,128 @@
+"""Chunks of usage records: columns with dictionaries, as the client sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from rating_client.columns import UsageColumns
+from rating_client.values import to_units
+
+CHUNK_RECORDS = 8_192
+
+Dimensions = tuple[tuple[str, str], ...]
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True)
+class CountedRecord:
+    """One record as pricing sees it; the quantity is exact, the time in microseconds."""
+
+    customer: str
+    meter: str
+    quantity: Decimal
+    time_us: int
+    dimensions: Dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records in the order of their rows. ``rows`` is the number of each record's row."""
+
+    rows: Sequence[int]
+    columns: UsageColumns
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def records(self) -> Iterator[CountedRecord]:
+        """Yield every record."""
+        columns = self.columns
+        sets: list[Dimensions] = [tuple(sorted(item.items())) for item in columns.dimension_sets]
+        numbers = range(len(self))
+        customers = _index(columns.customer_index, numbers)
+        meters = _index(columns.meter_index, numbers)
+        places = _index(columns.dimension_set_index, numbers)
+        for row in numbers:
+            meter, scale = columns.meters[meters[row]]
+            yield CountedRecord(
+                columns.customers[customers[row]],
+                meter,
+                Decimal(int(columns.quantities[row])).scaleb(-scale),
+                int(columns.event_times_micros[row]),
+                sets[places[row]] if sets else (),
+            )
+
+
+def _index(column: Any, numbers: range) -> Sequence[int]:
+    """Return an index column; one that is left out points to the only entry."""
+    return column if len(column) else [0] * len(numbers)
+
+
+class ChunkBuilder:
+    """Gathers records and gives them as chunks."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._rows: list[int] = []
+        self._event_ids: list[str] = []
+        self._units: list[int] = []
+        self._times: list[int] = []
+        self._customers: dict[str, int] = {}
+        self._meters: dict[tuple[str, int], int] = {}
+        self._sets: dict[Dimensions, int] = {}
+        self._customer_index: list[int] = []
+        self._meter_index: list[int] = []
+        self._set_index: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def append(
+        self,
+        row: int,
+        event_id: str,
+        customer: str,
+        meter: str,
+        quantity: int | Decimal,
+        time_us: int,
+        dimensions: Dimensions,
+    ) -> None:
+        """Add one record; ValueError for a quantity beyond 12 decimals or 64 bits (S1.2).
+
+        Quantities of one meter with different numbers of decimals become different entries of the
+        dictionary, so that none has to be scaled.
+        """
+        units, scale = to_units(quantity)
+        self._rows.append(row)
+        self._event_ids.append(event_id)
+        self._units.append(units)
+        self._times.append(time_us)
+        self._customer_index.append(_place(self._customers, customer))
+        self._meter_index.append(_place(self._meters, (meter, scale)))
+        self._set_index.append(_place(self._sets, dimensions))
+
+    def seal(self) -> Chunk:
+        """Return what is gathered as a chunk, and start anew."""
+        columns = UsageColumns(
+            customers=list(self._customers),
+            meters=list(self._meters),
+            dimension_sets=[dict(item) for item in self._sets],
+            customer_index=self._customer_index,
+            meter_index=self._meter_index,
+            dimension_set_index=self._set_index,
+            event_ids=self._event_ids,
+            quantities=self._units,
+            event_times_micros=self._times,
+        )
+        chunk = Chunk(self._rows, columns)
+        self._clear()
+        return chunk
+
+
+def _place(dictionary: dict[Key, int], key: Key) -> int:
+    return dictionary.setdefault(key, len(dictionary))

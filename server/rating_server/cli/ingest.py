@@ -1,0 +1,84 @@
+"""`ratewright ingest`: the records of a file into a running server, each exactly once."""
+
+from __future__ import annotations
+
+import click
+
+from rating_server.cli.failure import CommandError, complain
+from rating_server.cli.mapping_options import MappingFlags, RecordFile, mapping_options
+from rating_server.cli.online import connected, error_lines
+from rating_server.cli.output import format_option, print_json, print_rows, target_option
+from rating_server.cli.progress import progress
+from rating_server.cli.sending import Summary, send
+
+
+@click.command()
+@click.argument("file", metavar="FILE|-")
+@mapping_options
+@target_option
+@format_option
+def ingest(file: str, flags: MappingFlags, target: str, output_format: str) -> None:
+    """Send the usage records of a CSV or JSON lines file (- is standard input).
+
+    A row that is sent again is a DUPLICATE and changes nothing, so that an interrupted run is
+    simply started again. Exit status 1 if any record is rejected, in conflict with an earlier one,
+    or any row unreadable; all others are counted.
+
+    \b
+    ratewright ingest trace.csv --time TIMESTAMP --customer acme \\
+        --meter input-tokens=ContextTokens --meter output-tokens=GeneratedTokens
+    """
+    records = RecordFile.of(flags, file)
+    expected = records.expected_records()
+    with connected(target) as client, progress("ingesting", expected, "records") as advance:
+        summary = send(client, records.chunks(), advance)
+    _print_summary(records, summary, output_format)
+    for line in records.first_faults:
+        complain(line)
+    for refused in summary.refused:
+        complain(
+            f"{file}: row {refused.row}: {refused.outcome} (customer {refused.customer}, "
+            f"event id {refused.event_id})"
+        )
+    problems = [] if summary.error is None else error_lines(summary.error, target)
+    more = len(summary.refused_records) + records.faults
+    more -= len(summary.refused) + len(records.first_faults)
+    if more:
+        problems.append(f"{file}: and {more} more")
+    if problems or records.faults or not summary.all_counted:
+        raise CommandError(*problems)
+
+
+def status_rows(summary: Summary) -> list[dict[str, str]]:
+    """Return a row per status, and per reason of REJECTED, with the number of records."""
+    rows = []
+    for status, count in sorted(summary.statuses.items()):
+        if status == "REJECTED" and summary.reasons:
+            rows += [
+                {"status": status, "reason": reason, "records": str(number)}
+                for reason, number in sorted(summary.reasons.items())
+            ]
+        else:
+            rows.append({"status": status, "reason": "", "records": str(count)})
+    return rows
+
+
+def _print_summary(records: RecordFile, summary: Summary, output_format: str) -> None:
+    rows = status_rows(summary)
+    if output_format == "json":
+        print_json(
+            {
+                "rows": str(records.rows),
+                "unreadable_rows": str(records.faults),
+                "records": str(summary.records),
+                "records_per_second": str(summary.records_per_second),
+                "statuses": rows,
+            }
+        )
+        return
+    print_rows(output_format, ("status", "reason", "records"), rows, right=("records",))
+    if output_format == "table":
+        click.echo(
+            f"{summary.records:,} records of {records.rows:,} rows, {records.faults:,} rows "
+            f"unreadable, {summary.records_per_second:,} records/s"
+        )

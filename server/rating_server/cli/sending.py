@@ -1,0 +1,108 @@
+"""Streaming chunks of records to a server, and what became of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from rating_client.client import Client
+from rating_client.delivery import BatchResult
+from rating_client.errors import RatewrightError
+from rating_client.options import WriterOptions
+from rating_client.values import RecordStatus
+from rating_server.cli.chunks import CHUNK_RECORDS, Chunk
+from rating_server.cli.progress import Advance
+
+SHOWN_MAX = 10
+"""Refused records that a summary describes; the others are only counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that is not counted: its row, counted from 1, customer, event id and outcome."""
+
+    row: int
+    customer: str
+    event_id: str
+    outcome: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of all records that were sent (S7.3)."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    refused: list[Refused] = field(default_factory=list)
+    refused_records: list[int] = field(default_factory=list)
+    """Numbers of the records that are not counted, from 0 in order of sending."""
+    batches: int = 0
+    seconds: int | float = 0
+    error: RatewrightError | None = None
+
+    @property
+    def records(self) -> int:
+        """Number of records with a status."""
+        return self.statuses.total()
+
+    @property
+    def records_per_second(self) -> int:
+        """Records a second from the first to the last, acknowledged."""
+        return round(self.records / self.seconds) if self.seconds else 0
+
+    @property
+    def all_counted(self) -> bool:
+        """Whether every record is counted, by this or an earlier try."""
+        return not self.refused_records
+
+
+class _Collector:
+    """Adds up batch results; called by the writer's thread alone."""
+
+    def __init__(self, rows: array[int], advance: Advance) -> None:
+        self.summary = Summary()
+        self._rows = rows
+        self._advance = advance
+
+    def take(self, result: BatchResult) -> None:
+        """Take the result of one batch."""
+        summary = self.summary
+        summary.batches += 1
+        for status in RecordStatus:
+            count = result.count(status)
+            if count:
+                summary.statuses[status.name] += count
+        if result.error is not None:
+            summary.error = result.error
+        if result.counted != len(result):
+            customers = result.customers()
+            for number, event_id, found in result.uncounted():
+                words = found.status.name
+                if found.status is RecordStatus.REJECTED:
+                    summary.reasons[found.reason.name] += 1
+                    words += f" {found.reason.name}"
+                summary.refused_records.append(number)
+                if len(summary.refused) < SHOWN_MAX:
+                    customer = customers[number - result.first_record]
+                    summary.refused.append(Refused(self._rows[number], customer, event_id, words))
+        self._advance(len(result))
+
+
+def send(client: Client, chunks: Iterable[Chunk], advance: Advance) -> Summary:
+    """Stream all chunks and return the summary when every record has a status.
+
+    ``advance`` is called with the number of records of each answered batch.
+    """
+    rows = array("q")
+    collector = _Collector(rows, advance)
+    options = WriterOptions(batch_records=CHUNK_RECORDS)
+    started = monotonic()
+    with client.ingest(on_batch=collector.take, options=options) as writer:
+        for chunk in chunks:
+            rows.extend(chunk.rows)
+            writer.write_columns(chunk.columns)
+    collector.summary.seconds = monotonic() - started
+    return collector.summary

@@ -1,0 +1,111 @@
+"""What the use cases need from the outside, and how it may fail.
+
+The store implements `UsageStore`; nothing above this module knows Redis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rating_core.catalog import Meter
+
+
+class StoreError(Exception):
+    """Base of the store's failures to do a call. ``reason`` is the stable name of the kind."""
+
+    reason = "STORE_ERROR"
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer in time; whether the call took effect is unknown (status RETRY).
+
+    Sending the same call again is safe: ids and request ids make it count once (S7.1, P4).
+    """
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class StoreFull(StoreError):
+    """Memory, disk or the id index is at its limit; nothing of the call took effect (P15)."""
+
+    reason = "STORE_FULL"
+
+
+class ClockRefused(StoreError):
+    """This server's clock runs ahead of the store's; nothing of the call took effect (P11)."""
+
+    reason = "CLOCK_REFUSED"
+
+
+class StoreRefused(Exception):
+    """The store cannot be used as it is configured; the message is one line that says what to do.
+
+    ``reason`` is the stable name of the kind.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """Whether the store serves: ``ready`` when every session is; ``problem`` is one line or empty.
+
+    ``logs_ready`` of ``logs`` sessions have read their log and confirmed its head.
+    """
+
+    ready: bool
+    logs_ready: int
+    logs: int
+    problem: str
+
+
+class UsageStore(Protocol):
+    """The shard logs and the catalogue's log, each decided by its state machine (DESIGN §6).
+
+    Calls and questions, and their answers, are the values of `rating_core.metering.shard` and
+    `rating_core.metering.catalogue`. Every method that asks raises StoreUnavailable, StoreFull or
+    ClockRefused. An answer is given when all that it rests on has the ack level (S7.4).
+    """
+
+    @property
+    def shard_count(self) -> int:
+        """Number of usage shards, fixed when the store was initialised."""
+
+    @property
+    def meters(self) -> dict[str, Meter]:
+        """Meters of the catalogue as this server knows them; they are immutable and only grow."""
+
+    @property
+    def health(self) -> StoreHealth:
+        """The state of the sessions now."""
+
+    async def start(self) -> None:
+        """Connect, read all logs and configure the shards. StoreRefused if the store is unfit."""
+
+    async def close(self) -> None:
+        """End all sessions; calls that wait fail with StoreUnavailable."""
+
+    async def submit(self, shard: int, call: object) -> Any:
+        """Have a shard decide a call and commit what it decides; return the call's answer."""
+
+    async def ask(self, shard: int, question: object) -> Any:
+        """Return the answer of a shard's state that was the newest after the question came."""
+
+    async def catalogue_call(self, call: object) -> Any:
+        """As `submit`, on the catalogue."""
+
+    async def catalogue_ask(self, question: object) -> Any:
+        """As `ask`, on the catalogue."""
+
+    async def refresh_catalogue(self) -> None:
+        """Catch up with the catalogue, so that what another server published is known here."""
+
+
+class Clock(Protocol):
+    """The time of day."""
+
+    def __call__(self) -> int:
+        """Return now in microseconds UTC."""

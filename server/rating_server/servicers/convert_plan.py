@@ -1,0 +1,93 @@
+"""Plans and meters: messages to documents and back, through the API package's one mapper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rating_core.metering.catalogue import StoredMeter, StoredPlan
+from rating_core.plan_document import meter_to_document
+from rating_server.servicers.convert_time import to_proto_timestamp
+from rating_server.usecases.failure import InvalidRequest, Violation, invalid
+from ratewright.document import DocumentInvalid, document_to_message, message_to_document
+from ratewright.v1 import plan_pb2
+
+
+def from_proto_plan(message: plan_pb2.Plan) -> dict[str, Any]:
+    """Return the plan document of a message; output-only fields are ignored."""
+    return message_to_document(message)
+
+
+def to_proto_plan(stored: StoredPlan) -> plan_pb2.Plan:
+    """Return the message of a stored plan version."""
+    message = plan_pb2.Plan()
+    _fill(stored.document, message)
+    message.version = stored.version
+    message.name = f"plans/{message.id}/versions/{stored.version}"
+    message.create_time.CopyFrom(to_proto_timestamp(stored.create_time))
+    return message
+
+
+def from_proto_meter(message: plan_pb2.Meter) -> dict[str, Any]:
+    """Return the meter document of a message; output-only fields are ignored."""
+    return message_to_document(message)
+
+
+def to_proto_meter(stored: StoredMeter) -> plan_pb2.Meter:
+    """Return the message of a stored meter."""
+    message = plan_pb2.Meter()
+    _fill(meter_to_document(stored.meter), message)
+    message.name = f"meters/{message.id}"
+    message.create_time.CopyFrom(to_proto_timestamp(stored.create_time))
+    return message
+
+
+def from_proto_usage(usage: Any) -> dict[str, list[Any]]:
+    """Return the usage document (S6.5) of repeated MeterUsage; all faults at once."""
+    document: dict[str, list[Any]] = {}
+    violations: list[Violation] = []
+    for index, item in enumerate(usage):
+        if item.meter in document:
+            where = f"usage[{index}].meter"
+            violations.append(Violation(where, "DUPLICATE_METER", f"{item.meter} stands twice"))
+        if not item.quantities:
+            where = f"usage[{index}].quantities"
+            violations.append(Violation(where, "MISSING", "expected at least one quantity"))
+        document[item.meter] = [
+            q.quantity
+            if q.match_all
+            else {"quantity": q.quantity, "dimensions": dict(q.dimensions)}
+            for q in item.quantities
+        ]
+    if violations:
+        raise InvalidRequest(violations)
+    return document
+
+
+def parse_plan_name(name: str, field: str) -> tuple[str, int]:
+    """Return (plan id, version or 0) of `plans/{id}` or `plans/{id}/versions/{version}`."""
+    match name.split("/"):
+        case ["plans", plan_id] if plan_id:
+            return plan_id, 0
+        case ["plans", plan_id, "versions", version] if plan_id and _is_version(version):
+            return plan_id, int(version)
+    raise invalid(field, "BAD_NAME", "expected plans/{id} or plans/{id}/versions/{version}")
+
+
+def parse_meter_name(name: str, field: str) -> str:
+    """Return the id of `meters/{id}`."""
+    match name.split("/"):
+        case ["meters", meter_id] if meter_id:
+            return meter_id
+    raise invalid(field, "BAD_NAME", "expected meters/{id}")
+
+
+def _is_version(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0
+
+
+def _fill(document: Mapping[str, Any], message: plan_pb2.Plan | plan_pb2.Meter) -> None:
+    try:
+        document_to_message(document, message)
+    except DocumentInvalid as error:
+        raise RuntimeError(f"a stored document does not fit the API: {error}") from error

@@ -1,0 +1,109 @@
+"""How every method is served: bytes are parsed here, failures become statuses here.
+
+Handlers are registered with raw bytes, because grpc.aio answers UNKNOWN when its own deserializer
+raises; bytes that do not parse are the caller's mistake: INVALID_ARGUMENT.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+from grpc import aio
+
+from rating_server.errors import code_of, failure_of, status_of
+from rating_server.usecases.failure import Failure, InvalidRequest, Violation
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+_STATUS_KEY = "grpc-status-details-bin"
+_log = structlog.get_logger("rpc")
+
+
+def parse(data: bytes, message: type[Request]) -> Request:
+    """Return the message that ``data`` holds; InvalidRequest REQUEST_UNPARSABLE."""
+    try:
+        return message.FromString(data)
+    except DecodeError as error:
+        fault = Violation("", "REQUEST_UNPARSABLE", f"not a {message.DESCRIPTOR.full_name}")
+        raise InvalidRequest([fault], "REQUEST_UNPARSABLE") from error
+
+
+async def abort(context: aio.ServicerContext[Any, Any], method: str, error: Exception) -> NoReturn:
+    """End the call with the status of ``error``; what is not a failure on purpose is logged."""
+    failure = failure_of(error)
+    if failure.reason == "INTERNAL":
+        _log.error("internal error", method=method, exc_info=error)
+    status = status_of(failure)
+    await context.abort(
+        code_of(failure), status.message, ((_STATUS_KEY, status.SerializeToString()),)
+    )
+    raise RuntimeError("abort returned")
+
+
+def unary(
+    method: str, message: type[Request], handle: Callable[[Request], Awaitable[Response]]
+) -> grpc.RpcMethodHandler[bytes, Response]:
+    """Serve a unary method: ``handle`` takes the parsed request and returns the response."""
+
+    async def serve(data: bytes, context: aio.ServicerContext[bytes, Response]) -> Response:
+        started = time.perf_counter_ns()
+        try:
+            response = await handle(parse(data, message))
+        except Exception as error:  # noqa: BLE001 - every error gets a canonical status
+            reason = failure_of(error).reason
+            _log.info("call failed", method=method, reason=reason, us=_elapsed_us(started))
+            await abort(context, method, error)
+        _log.debug("call", method=method, us=_elapsed_us(started))
+        return response
+
+    return grpc.unary_unary_rpc_method_handler(serve, response_serializer=_serialize)
+
+
+def bidirectional(
+    method: str,
+    handle: Callable[[AsyncIterator[bytes]], AsyncIterator[Response]],
+) -> grpc.RpcMethodHandler[bytes, Response]:
+    """Serve a bidirectional stream: ``handle`` takes raw requests and yields responses."""
+
+    async def serve(
+        requests: AsyncIterator[bytes], context: aio.ServicerContext[bytes, Response]
+    ) -> AsyncIterator[Response]:
+        responses = handle(requests)
+        try:
+            async for response in responses:
+                yield response
+        except Exception as error:  # noqa: BLE001 - every error gets a canonical status
+            _log.info("stream failed", method=method, reason=failure_of(error).reason)
+            await abort(context, method, error)
+        finally:
+            close = getattr(responses, "aclose", None)
+            if close is not None:
+                await close()
+
+    return grpc.stream_stream_rpc_method_handler(serve, response_serializer=_serialize)
+
+
+def draining() -> Failure:
+    """Return the failure that ends a stream when the server stops."""
+    return Failure("DRAINING", "the server is stopping; connect again and resend what is open")
+
+
+def add_service(
+    server: aio.Server, service: str, methods: dict[str, grpc.RpcMethodHandler[Any, Any]]
+) -> None:
+    """Register the methods of one service."""
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _elapsed_us(started: int) -> int:
+    return (time.perf_counter_ns() - started) // 1_000

@@ -1,0 +1,130 @@
+"""Every setting of the server: its environment variable, default, unit, check, and one line of doc.
+
+`ratewright serve --help` prints this list. A flag wins over the environment variable
+``RATEWRIGHT_<NAME>``; both win over the default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_DURATION = re.compile(r"(\d{1,6})\s*(s|m|h|d)")
+_UNIT_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+
+
+class AckLevelName(StrEnum):
+    """What must be certain before a status is sent (DESIGN §6)."""
+
+    APPLIED = "applied"
+    DURABLE = "durable"
+    REPLICATED = "replicated"
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+def parse_window(text: str) -> int | None:
+    """Return a window such as `7d`, `36h` in microseconds, or None for `unlimited`."""
+    if text == "unlimited":
+        return None
+    match = _DURATION.fullmatch(text)
+    if not match or not int(match[1]):
+        raise ValueError("expected a duration such as 7d, 36h, 90m, or `unlimited`")
+    return int(match[1]) * _UNIT_US[match[2]]
+
+
+def _checked_window(value: object) -> object:
+    if isinstance(value, str):
+        parse_window(value)
+    return value
+
+
+class Settings(BaseSettings):
+    """Settings of one server process."""
+
+    model_config = SettingsConfigDict(env_prefix="RATEWRIGHT_", extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback unless you say so.")
+    port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    port_file: Path | None = Field(
+        None, description="File that gets the port number once the server answers."
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="redis://, rediss:// or unix:// URL of the store; without it the server "
+        "starts an embedded Valkey in the data directory.",
+    )
+    data_dir: Path = Field(
+        Path("ratewright-data"), description="Directory of the embedded store, held by one server."
+    )
+    shards: int = Field(
+        16, ge=1, le=1024, description="Number of shards; fixed when a store is first used."
+    )
+    acceptance_window: Annotated[str, BeforeValidator(_checked_window)] = Field(
+        "7d", description="How old an event time may be: 7d, 36h, 90m, or `unlimited`."
+    )
+    max_series: int = Field(
+        10_000, ge=1, le=1_000_000, description="Most series (dimension combinations) a customer."
+    )
+    max_ids: int = Field(
+        100_000_000,
+        ge=1_000,
+        description="Most event ids remembered in all shards, about 40 bytes each; beyond it new "
+        "ids are refused.",
+    )
+    ack_level: AckLevelName = Field(
+        AckLevelName.DURABLE,
+        description="What is certain before a status is sent: applied, durable, replicated.",
+    )
+    replicas: int = Field(
+        1, ge=1, le=16, description="Replicas that must confirm at ack level replicated."
+    )
+    trust_store_durability: bool = Field(
+        False, description="Take a store that hides its CONFIG for durable."
+    )
+    store_timeout: int = Field(
+        5_000, ge=100, le=600_000, description="Deadline of every store call, milliseconds."
+    )
+    max_message_bytes: int = Field(
+        8 * 1024 * 1024, ge=65_536, le=256 * 1024 * 1024, description="Largest request, bytes."
+    )
+    max_batch_records: int = Field(
+        100_000, ge=1, le=1_000_000, description="Most records in one batch."
+    )
+    max_stream_batches: int = Field(
+        8, ge=1, le=1024, description="Batches of one stream that may wait for their answers."
+    )
+    max_bytes_in_flight: int = Field(
+        256 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of all batches that may wait; beyond it calls get RESOURCE_EXHAUSTED.",
+    )
+    drain_timeout: int = Field(
+        30_000, ge=0, le=3_600_000, description="Longest graceful stop, milliseconds."
+    )
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
+        "info", description="Least severe log lines written: debug, info, warning, error."
+    )
+    log_format: LogFormat = Field(LogFormat.JSON, description="Log lines as json or console.")
+
+    @property
+    def window_us(self) -> int | None:
+        """Acceptance window in microseconds; None is unlimited."""
+        return parse_window(self.acceptance_window)
+
+
+def neutral_environment() -> dict[str, str]:
+    """Return this process's environment without the settings, for a server of one's own."""
+    prefix = str(Settings.model_config["env_prefix"])
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}

@@ -1,0 +1,270 @@
+"""One connection to Redis for one session: bytes out in order, replies back in order.
+
+The session decides everything; this moves bytes. redis-py opens the connection and parses; its
+retries are off, because a repeated commit would be a second one (DESIGN §8). Whatever goes wrong,
+error of Redis, socket or driver, is one event: the connection is lost and the outcome of what was
+outstanding is unknown; the session resolves it (P3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio.connection import Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from rating_core.metering.protocol import Command, Commit, Reply
+from rating_server.store.keys import LogKeys
+from rating_server.store.wire import (
+    LIBRARY_NAME,
+    ReplyUnreadable,
+    Wire,
+    library_source,
+    pack,
+)
+
+_log = logging.getLogger(__name__)
+
+CONNECTION_ERRORS = (RedisError, OSError, AttributeError, EOFError, ReplyUnreadable)
+"""All that a lost node can surface as; redis-py raises AttributeError for a closed stream."""
+
+
+_GRACE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """How to reach Redis and how long to wait.
+
+    ``url`` is called at every connect (redis://, rediss:// or unix://), since an embedded store may
+    have moved. ``deadline`` (seconds) bounds every call, ``connect_timeout`` (seconds) a connect.
+    ``replicas`` and ``wait_ms`` are for REPLICATED (P6). ``commits_stopped`` says whether commits
+    are to be refused as FULL without asking Redis (P15).
+    """
+
+    url: Callable[[], str]
+    deadline: float = 5.0
+    connect_timeout: float = 2.0
+    replicas: int = 0
+    wait_ms: int = 1000
+    commits_stopped: Callable[[], bool] = lambda: False
+
+
+def open_connection(url: str, connect_timeout: float) -> Connection:
+    """Return an unconnected redis-py connection: raw bytes, no retries, no health checks."""
+    arguments: dict[str, Any] = dict(parse_url(url))
+    kind = arguments.pop("connection_class", Connection)
+    arguments.update(
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        socket_timeout=None,
+        socket_connect_timeout=connect_timeout,
+        protocol=2,
+        driver_info=None,
+    )
+    connection: Connection = kind(**arguments)
+    return connection
+
+
+async def establish(connection: Connection) -> None:
+    """Connect and authenticate; raises one of CONNECTION_ERRORS."""
+    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+
+
+async def ask_redis(connection: Connection, *arguments: bytes) -> Any:
+    """Send one command on an idle connection and return its reply; raises redis-py's errors."""
+    await connection.send_packed_command(pack(*arguments), check_health=False)
+    return await connection.read_response(timeout=math.inf)
+
+
+def parse_info(raw: bytes) -> dict[str, str]:
+    """Return the reply of INFO as a dictionary."""
+    pairs = (line.partition(":") for line in raw.decode(errors="replace").splitlines())
+    return {name: value for name, separator, value in pairs if separator}
+
+
+async def load_library(connection: Connection) -> None:
+    """Load the function library where it is not loaded; other versions stay (DESIGN §8)."""
+    listed = await ask_redis(connection, b"FUNCTION", b"LIST", b"LIBRARYNAME", LIBRARY_NAME)
+    if listed:
+        return
+    try:
+        await ask_redis(connection, b"FUNCTION", b"LOAD", library_source())
+    except ResponseError as error:
+        # Another server was faster.
+        if "already exists" not in str(error):
+            raise
+
+
+class Link:
+    """A live connection of one session. ``on_reply`` gets the replies in order, ``on_lost`` is
+    called once, unless `close` came first.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        wire: Wire,
+        options: LinkOptions,
+        on_reply: Callable[[Reply], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._connection = connection
+        self._wire = wire
+        self._options = options
+        self._on_reply = on_reply
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        # What is outstanding, oldest first: the command and its deadline. A commit that was not
+        # sent because commits are stopped waits here for its turn to be answered.
+        self._outstanding: deque[tuple[Command, float, bool]] = deque()
+        self._unsent: list[bytes] = []
+        self._wake = asyncio.Event()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._tasks = (
+            self._loop.create_task(self._guard(self._write())),
+            self._loop.create_task(self._guard(self._read())),
+        )
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Queue commands to be written in order, after all earlier ones."""
+        if self._closed or not commands:
+            return
+        expires = self._loop.time() + self._options.deadline
+        stopped = self._options.commits_stopped()
+        for command in commands:
+            if stopped and isinstance(command, Commit):
+                self._outstanding.append((command, expires, False))
+            else:
+                self._unsent += self._wire.encode(command)
+                self._outstanding.append((command, expires, True))
+        if self._unsent:
+            self._wake.set()
+        if stopped:
+            # Never from inside the caller's own event: replies come as events of their own.
+            self._loop.call_soon(self._answer_unsent)
+        if self._deadline is None:
+            self._deadline = self._loop.call_at(expires, self._check_deadline)
+
+    def lose(self, reason: str) -> None:
+        """Drop the connection and report it as lost; what is outstanding has no known outcome."""
+        if not self._closed:
+            self.close()
+            self._on_lost(reason)
+
+    def close(self) -> None:
+        """Drop the connection without a report."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+        self._outstanding.clear()
+        self._unsent.clear()
+
+    async def wait_closed(self) -> None:
+        """Wait until the tasks have ended and the socket is closed, after `close` or `lose`."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await disconnect(self._connection)
+
+    async def _guard(self, body: Any) -> None:
+        try:
+            await body
+        except CONNECTION_ERRORS as error:
+            self.lose(f"{type(error).__name__}: {error}")
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._unsent:
+                pieces, self._unsent = self._unsent, []
+                await self._connection.send_packed_command(pieces, check_health=False)
+
+    async def _read(self) -> None:
+        while not self._closed:
+            try:
+                raw = await self._connection.read_response(
+                    timeout=math.inf, disconnect_on_error=False
+                )
+                refused = None
+            except OutOfMemoryError as error:
+                raw, refused = None, error
+            if self._closed:
+                return
+            if not self._outstanding:
+                raise ReplyUnreadable("a reply that nothing asked for")
+            command, _, _ = self._outstanding.popleft()
+            reply = self._wire.full(command) if refused else self._wire.decode(command, raw)
+            if reply is None:
+                raise ReplyUnreadable(f"out of memory: {type(command).__name__}")
+            self._on_reply(reply)
+            self._answer_unsent()
+
+    def _answer_unsent(self) -> None:
+        while not self._closed and self._outstanding and not self._outstanding[0][2]:
+            command, _, _ = self._outstanding.popleft()
+            reply = self._wire.full(command)
+            if reply is not None:
+                self._on_reply(reply)
+
+    def _check_deadline(self) -> None:
+        self._deadline = None
+        if self._closed or not self._outstanding:
+            return
+        expires = self._outstanding[0][1]
+        if expires > self._loop.time():
+            self._deadline = self._loop.call_at(expires, self._check_deadline)
+        else:
+            # If this loop was busy, the reply may be here already: let the reader have its turn.
+            oldest = self._outstanding[0]
+            self._deadline = self._loop.call_later(_GRACE_S, self._expire, oldest)
+
+    def _expire(self, oldest: tuple[Command, float, bool]) -> None:
+        if self._outstanding and self._outstanding[0] is oldest:
+            self.lose(f"no answer within {self._options.deadline} s")
+        else:
+            self._check_deadline()
+
+
+async def disconnect(connection: Connection) -> None:
+    """Close a connection at once; errors of a dead one do not matter."""
+    try:
+        await connection.disconnect(nowait=True)
+    except CONNECTION_ERRORS as error:
+        _log.debug("closing a dead connection: %s", error)
+
+
+async def connect(
+    keys: LogKeys,
+    options: LinkOptions,
+    on_reply: Callable[[Reply], None],
+    on_lost: Callable[[str], None],
+) -> Link:
+    """Open a connection, load the library if needed, and return the link.
+
+    Raises one of CONNECTION_ERRORS, TimeoutError among them, with nothing left open.
+    """
+    connection = open_connection(options.url(), options.connect_timeout)
+    try:
+        async with asyncio.timeout(options.deadline):
+            await establish(connection)
+            await load_library(connection)
+    except BaseException:
+        await disconnect(connection)
+        raise
+    wire = Wire(keys, options.replicas, options.wait_ms)
+    return Link(connection, wire, options, on_reply, on_lost)

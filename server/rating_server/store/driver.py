@@ -1,0 +1,249 @@
+"""Drives one session of the commit protocol on asyncio: events in, commands and answers out.
+
+The session decides everything; this connects, carries commands and replies, runs timers, and turns
+tickets into awaited answers. It retries nothing by itself but the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from rating_core.metering.protocol import Answer, Effect, Reconnect, Refuse, Reply, SetTimer
+from rating_core.metering.session import ShardSession
+from rating_server.ports import ClockRefused, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from rating_server.store.adapter import CONNECTION_ERRORS, Link, LinkOptions, connect
+from rating_server.store.keys import LogKeys
+
+_log = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_S = 0.05
+_LONGEST_BACKOFF_S = 1.0
+
+MAX_QUEUED_BYTES = 32 * 1024 * 1024
+"""Calls are refused while more than this waits in one session: the store is down or far behind."""
+
+_REFUSALS: dict[str, tuple[type[StoreError], str]] = {
+    "FULL": (StoreFull, "the store takes no new records: memory, disk or id index is at its limit"),
+    "CLOCK": (ClockRefused, "this server's clock is ahead of the store's"),
+    "CLOSED": (StoreUnavailable, "the server is stopping"),
+}
+
+
+class SessionDriver:
+    """One session, its connection and its calls, from `start` to `close`.
+
+    ``build`` makes a session on an empty machine, with a boot id of its own; it is called again if
+    a session fails by a fault of the program, and the new one rebuilds its state from the log.
+    """
+
+    def __init__(
+        self, keys: LogKeys, options: LinkOptions, build: Callable[[], ShardSession]
+    ) -> None:
+        self._keys = keys
+        self._options = options
+        self._build = build
+        self._session = build()
+        self._link: Link | None = None
+        self._lost = asyncio.Event()
+        self._waiting: dict[int, asyncio.Future[object]] = {}
+        self._last_ticket = 0
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._flush_due = False
+        self._task: asyncio.Task[None] | None = None
+        self._problem = "not connected yet"
+        self._closed = False
+        self._served = False
+        self._changed = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the session has read its log and confirmed its head."""
+        return self._session.ready
+
+    @property
+    def problem(self) -> str:
+        """Why the session is not ready, in one line; empty while it is."""
+        if self.ready:
+            return ""
+        if self._session.fault:
+            return f"log {self._keys.name}: {self._session.fault}"
+        return f"log {self._keys.name}: {self._problem or 'reading'}"
+
+    @property
+    def corrupt(self) -> bool:
+        """Whether the log was read from its first entry and found unreadable (P5)."""
+        return self._session.fault is not None
+
+    def start(self) -> None:
+        """Begin to connect; calls may come at once and wait."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def until_ready(self) -> None:
+        """Wait until the session serves. StoreRefused if its log turns out to be unreadable."""
+        while not self.ready:
+            if self.corrupt:
+                raise StoreRefused("LOG_CORRUPT", self.problem)
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def close(self) -> None:
+        """End the session; every call that waits fails with StoreUnavailable."""
+        if self._closed:
+            return
+        self._closed = True
+        self._event(self._session.close)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._link is not None:
+            self._link.close()
+            await self._link.wait_closed()
+            self._link = None
+        self._cancel_timers()
+        self._fail_waiting("the server is stopping")
+
+    async def call(self, call: object, timeout: float | None = None) -> object:  # noqa: ASYNC109
+        """Have the machine decide ``call``; return its answer when it has the ack level.
+
+        StoreUnavailable after ``timeout`` seconds (default: the deadline of store calls): the call
+        may still take effect. StoreFull or ClockRefused: it did not and will not.
+        """
+        if self._session.queued_bytes > MAX_QUEUED_BYTES:
+            raise StoreUnavailable(f"log {self._keys.name}: too many calls wait for the store")
+        return await self._wait(self._session.submit, call, timeout)
+
+    async def ask(self, question: object, timeout: float | None = None) -> object:  # noqa: ASYNC109
+        """Return the answer of the state that was the newest after the question came."""
+        return await self._wait(self._session.ask, question, timeout)
+
+    async def _wait(
+        self, take: Callable[[int, object], None], what: object, limit: float | None
+    ) -> object:
+        if self._closed:
+            raise StoreUnavailable("the server is stopping")
+        self._last_ticket += 1
+        ticket = self._last_ticket
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[object] = loop.create_future()
+        self._waiting[ticket] = future
+        try:
+            take(ticket, what)
+            if not self._flush_due:
+                # Once per turn of the loop: what arrives together shares an entry.
+                self._flush_due = True
+                loop.call_soon(self._flush)
+            async with asyncio.timeout(self._options.deadline if limit is None else limit):
+                return await future
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"log {self._keys.name}: no answer in time: {self._problem or 'the store is slow'}"
+            ) from None
+        finally:
+            self._waiting.pop(ticket, None)
+
+    # --- events ----------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self._event(self._session.flush)
+
+    def _on_reply(self, reply: Reply) -> None:
+        self._event(lambda: self._session.on_reply(reply))
+
+    def _on_lost(self, reason: str) -> None:
+        self._problem = reason
+        self._lost.set()
+        _log.warning("log %s: connection lost: %s", self._keys.name, reason)
+        self._event(self._session.on_lost)
+
+    def _on_timer(self, name: str) -> None:
+        self._timers.pop(name, None)
+        self._event(lambda: self._session.on_timer(name))
+
+    def _event(self, event: Callable[[], None]) -> None:
+        """Give the session an event and carry out what follows from it."""
+        try:
+            event()
+            commands = self._session.take_commands()
+            effects = self._session.take_effects()
+            if self._link is not None and commands:
+                self._link.send(commands)
+        except Exception:  # noqa: BLE001 - whatever it is, calls must not hang on it
+            # A fault of the program. The state may be half changed: the log has the whole one.
+            _log.exception("log %s: the session failed and is rebuilt", self._keys.name)
+            self._replace_session()
+            return
+        self._served = self._served or self._session.ready
+        self._changed.set()
+        for effect in effects:
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Answer():
+                future = self._waiting.pop(effect.ticket, None)
+                if future is not None and not future.done():
+                    future.set_result(effect.answer)
+            case Refuse():
+                future = self._waiting.pop(effect.ticket, None)
+                if future is not None and not future.done():
+                    kind, message = _REFUSALS[effect.reason]
+                    future.set_exception(kind(message))
+            case SetTimer():
+                earlier = self._timers.pop(effect.name, None)
+                if earlier is not None:
+                    earlier.cancel()
+                loop = asyncio.get_running_loop()
+                self._timers[effect.name] = loop.call_later(
+                    effect.delay / 1_000_000, self._on_timer, effect.name
+                )
+            case Reconnect():
+                if self._link is not None:
+                    self._link.lose(effect.reason)
+
+    def _replace_session(self) -> None:
+        self._cancel_timers()
+        self._session = self._build()
+        self._fail_waiting("the session failed and is rebuilt from the log")
+        if self._link is not None:
+            self._link.lose("the session failed")
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _fail_waiting(self, message: str) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(StoreUnavailable(message))
+
+    # --- the connection --------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        backoff = _FIRST_BACKOFF_S
+        while True:
+            self._lost.clear()
+            try:
+                link = await connect(self._keys, self._options, self._on_reply, self._on_lost)
+            except CONNECTION_ERRORS as error:
+                self._problem = f"cannot connect: {type(error).__name__}: {error}"
+                _log.debug("log %s: %s", self._keys.name, self._problem)
+            else:
+                self._problem = ""
+                self._served = False
+                self._link = link
+                self._event(self._session.on_connected)
+                await self._lost.wait()
+                self._link = None
+                await link.wait_closed()
+                if self._served:
+                    backoff = _FIRST_BACKOFF_S
+            # Never in step with other servers, never in a tight loop.
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
+            backoff = min(backoff * 2, _LONGEST_BACKOFF_S)

@@ -1,0 +1,223 @@
+"""What must be right with a store before the server trusts it, and what it can promise.
+
+Run once at start: version, role, eviction, persistence, number of shards. The one line that comes
+out says what "acknowledged" means on this store; an unfit store is refused with a line that says
+what to change (DESIGN §6, ack levels).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from redis.asyncio.connection import Connection
+from redis.exceptions import ResponseError
+
+from rating_core.metering.protocol import AckLevel
+from rating_server.ports import StoreRefused, StoreUnavailable
+from rating_server.store.adapter import (
+    CONNECTION_ERRORS,
+    LinkOptions,
+    ask_redis,
+    disconnect,
+    establish,
+    load_library,
+    open_connection,
+    parse_info,
+)
+from rating_server.store.keys import (
+    CONFIG_FORMAT_FIELD,
+    CONFIG_KEY,
+    CONFIG_SHARDS_FIELD,
+    FORMAT_VERSION,
+)
+from rating_server.store.wire import LIBRARY_NAME, library_source
+
+_log = logging.getLogger(__name__)
+
+_OLDEST_REDIS = (7, 2)
+_OLDEST_VALKEY = (8, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """What a store promises. ``line`` says it in words, for the log and the user."""
+
+    level: AckLevel
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found out about a store. ``persistence`` is None where CONFIG is forbidden."""
+
+    server: str
+    version: str
+    mode: str
+    role: str
+    replicas: int
+    eviction: str
+    persistence: dict[str, str] | None
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+
+
+def require_usable(facts: Facts) -> None:
+    """Refuse a store that is too old, a replica, a cluster, or one that evicts keys."""
+    oldest = _OLDEST_VALKEY if facts.server == "Valkey" else _OLDEST_REDIS
+    if _version(facts.version) < oldest:
+        raise StoreRefused(
+            "STORE_TOO_OLD",
+            f"the store is {facts.server} {facts.version}; Redis 7.2 or Valkey 8 is the oldest "
+            "that will do",
+        )
+    if facts.mode == "cluster":
+        raise StoreRefused(
+            "STORE_IS_CLUSTER",
+            "the store is a cluster, which this version does not serve: name a single node",
+        )
+    if facts.role != "master":
+        raise StoreRefused(
+            "STORE_IS_REPLICA", "the store is a replica and takes no writes: name its primary"
+        )
+    if facts.eviction != "noeviction":
+        raise StoreRefused(
+            "STORE_EVICTS",
+            f"the store's maxmemory-policy is {facts.eviction or 'unknown'} and would drop counted "
+            "usage: set maxmemory-policy noeviction",
+        )
+
+
+def durability_of(facts: Facts, replicas: int, trust: bool) -> Durability:
+    """Return what a store promises; ``replicas`` is how many must confirm at REPLICATED.
+
+    ``trust`` takes a store that hides its CONFIG for durable.
+    """
+    name = f"{facts.server} {facts.version}"
+    if facts.persistence is None:
+        level = AckLevel.DURABLE if trust else AckLevel.APPLIED
+        why = "trust_store_durability is set" if trust else "so nothing proves an fsync"
+        text = f"the store hides its CONFIG, {why}"
+    else:
+        settings = facts.persistence
+        wrong = [
+            f"{setting} {settings.get(setting, 'unknown')}"
+            for setting, wanted in (
+                ("appendonly", "yes"),
+                ("appendfsync", "always"),
+                ("no-appendfsync-on-rewrite", "no"),
+            )
+            if settings.get(setting) != wanted
+        ]
+        level = AckLevel.APPLIED if wrong else AckLevel.DURABLE
+        text = ", ".join(wrong) if wrong else "appendonly yes, appendfsync always"
+    if facts.replicas >= replicas > 0:
+        return Durability(
+            AckLevel.REPLICATED,
+            f"{name}, {text}, {facts.replicas} replicas: an acknowledged record can be held by "
+            f"{replicas} of them (REPLICATED)",
+        )
+    meaning = {
+        AckLevel.DURABLE: "an acknowledged record is on disk (DURABLE)",
+        AckLevel.APPLIED: "an acknowledged record is in memory only and a crash of the store may "
+        "lose it (APPLIED)",
+    }[level]
+    return Durability(level, f"{name}, {text}: {meaning}")
+
+
+async def _facts(connection: Connection) -> Facts:
+    info = parse_info(await ask_redis(connection, b"INFO", b"server"))
+    memory = parse_info(await ask_redis(connection, b"INFO", b"memory"))
+    replication = parse_info(await ask_redis(connection, b"INFO", b"replication"))
+    valkey = info.get("valkey_version")
+    try:
+        flat = await ask_redis(
+            connection,
+            *(b"CONFIG", b"GET", b"appendonly", b"appendfsync", b"no-appendfsync-on-rewrite"),
+        )
+        texts = [item.decode() for item in flat]
+        persistence = dict(zip(texts[0::2], texts[1::2], strict=True)) or None
+    except ResponseError as error:
+        _log.info("the store forbids CONFIG: %s", error)
+        persistence = None
+    return Facts(
+        server="Valkey" if valkey else "Redis",
+        version=valkey or info.get("redis_version", "0"),
+        mode=info.get("server_mode" if valkey else "redis_mode", info.get("redis_mode", "")),
+        role=replication.get("role", ""),
+        replicas=int(replication.get("connected_slaves", "0")),
+        eviction=memory.get("maxmemory_policy", ""),
+        persistence=persistence,
+    )
+
+
+async def _require_library(connection: Connection) -> None:
+    """Load the library, and refuse a store that holds another one of that name."""
+    await load_library(connection)
+    listed = await ask_redis(
+        connection, b"FUNCTION", b"LIST", b"LIBRARYNAME", LIBRARY_NAME, b"WITHCODE"
+    )
+    held = dict(zip(listed[0][0::2], listed[0][1::2], strict=True))
+    if held.get(b"library_code") != library_source():
+        name = LIBRARY_NAME.decode()
+        raise StoreRefused(
+            "STORE_LIBRARY_DIFFERS",
+            f"the store holds another function library named {name}: end all servers on it and "
+            f"run FUNCTION DELETE {name}",
+        )
+
+
+async def _fix_shards(connection: Connection, wanted: int) -> int:
+    """Fix the number of shards and the format where they are not yet; return the number."""
+    read = (b"HMGET", CONFIG_KEY, CONFIG_FORMAT_FIELD, CONFIG_SHARDS_FIELD)
+    stored_format, stored_shards = await ask_redis(connection, *read)
+    if stored_format is None or stored_shards is None:
+        # HSETNX: of two servers that start at once on an empty store, one wins for both.
+        for field, value in ((CONFIG_SHARDS_FIELD, wanted), (CONFIG_FORMAT_FIELD, FORMAT_VERSION)):
+            await ask_redis(connection, b"HSETNX", CONFIG_KEY, field, b"%d" % value)
+        stored_format, stored_shards = await ask_redis(connection, *read)
+    if int(stored_format) != FORMAT_VERSION:
+        raise StoreRefused(
+            "STORE_FORMAT_UNKNOWN",
+            f"the store is of format {int(stored_format)}; this version reads {FORMAT_VERSION}",
+        )
+    return int(stored_shards)
+
+
+async def check_store(
+    options: LinkOptions, wanted: AckLevel, shards: int, *, trust: bool = False
+) -> tuple[Durability, int]:
+    """Check a store, load the library, fix the number of shards; return its promise and shards.
+
+    The number of shards that the store was initialised with wins over ``shards``. StoreRefused if
+    the store is unfit or cannot give the ack level ``wanted``, StoreUnavailable if it does not
+    answer.
+    """
+    connection = open_connection(options.url(), options.connect_timeout)
+    try:
+        async with asyncio.timeout(options.deadline):
+            await establish(connection)
+            facts = await _facts(connection)
+            require_usable(facts)
+            durability = durability_of(facts, options.replicas, trust)
+            if durability.level < wanted:
+                raise StoreRefused(
+                    "ACK_LEVEL_UNAVAILABLE",
+                    f"ack level {wanted.name} was asked for, but: {durability.line}",
+                )
+            await _require_library(connection)
+            stored = await _fix_shards(connection, shards)
+    except CONNECTION_ERRORS as error:
+        raise StoreUnavailable(f"the store does not answer: {error}") from error
+    finally:
+        await disconnect(connection)
+    if stored != shards:
+        _log.warning(
+            "the store was initialised with %d shards; the setting of %d is not used",
+            stored,
+            shards,
+        )
+    return durability, stored

@@ -1,0 +1,116 @@
+"""What every use case works with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from rating_core.catalog import Plan
+from rating_core.compile import CompiledPlans, compile_plans
+from rating_core.metering.batch import shard_of
+from rating_core.metering.catalogue import GetPlan, StoredPlan
+from rating_core.plan_document import plan_from_document
+from rating_server.ports import ClockRefused, StoreFull, StoreUnavailable, UsageStore
+from rating_server.usecases.failure import Failure, invalid
+
+CUSTOMER_BYTES_MAX = 128
+REQUEST_ID_MAX = 255
+_PLANS_CACHED = 1_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PricedPlan:
+    """A plan version of the catalogue, parsed and compiled once: versions are immutable."""
+
+    plan: Plan
+    version: int
+    compiled: CompiledPlans
+
+
+@dataclass(slots=True)
+class Context:
+    """The ports and caches of one server.
+
+    ``now`` returns microseconds UTC; ``minor_unit`` looks a currency up.
+    """
+
+    store: UsageStore
+    now: Callable[[], int]
+    minor_unit: Callable[[str], int | None]
+    plans: dict[tuple[str, int], PricedPlan] = field(default_factory=dict)
+
+    def shard(self, customer: str) -> int:
+        """Return the shard that holds this customer."""
+        return shard_of(customer, self.store.shard_count)
+
+    async def plan(self, plan_id: str, version: int = 0) -> PricedPlan:
+        """Return a plan version, version 0 the latest; Failure PLAN_NOT_FOUND."""
+        cached = self.plans.get((plan_id, version)) if version else None
+        if cached is not None:
+            return cached
+        answer = await reach(
+            self.store.catalogue_ask(GetPlan(plan_id, version)),
+        )
+        if answer is None:
+            name = f"plans/{plan_id}" + (f"/versions/{version}" if version else "")
+            raise Failure("PLAN_NOT_FOUND", f"{name} does not exist", name=name)
+        key = (plan_id, answer.version)
+        cached = self.plans.get(key)
+        if cached is None:
+            # Compilation is the slow part of a first use: off the event loop.
+            cached = await asyncio.to_thread(self._compile, answer)
+            if len(self.plans) >= _PLANS_CACHED:
+                self.plans.pop(next(iter(self.plans)))
+            self.plans[key] = cached
+        return cached
+
+    def _compile(self, stored: StoredPlan) -> PricedPlan:
+        plan = plan_from_document(stored.document, self.minor_unit, self.store.meters)
+        return PricedPlan(plan, stored.version, compile_plans([plan]))
+
+
+async def reach(call: Awaitable[T]) -> T:
+    """Await a store call; its refusals become failures with a gRPC code."""
+    try:
+        return await call
+    except StoreUnavailable as error:
+        raise Failure("STORE_UNAVAILABLE", f"the store did not answer: {error}") from error
+    except StoreFull as error:
+        raise Failure("STORE_FULL", f"the store takes no more: {error}") from error
+    except ClockRefused as error:
+        raise Failure(
+            "CLOCK_REFUSED", "this server's clock is ahead of the store's by more than 5 s"
+        ) from error
+
+
+def check_customer(customer: str, field_name: str = "customer") -> str:
+    """Return ``customer`` if it may be one: 1–128 bytes, no control characters, no `/`."""
+    if not customer:
+        raise invalid(field_name, "MISSING", "a customer is required")
+    if not valid_customer(customer):
+        raise invalid(
+            field_name,
+            "BAD_CUSTOMER",
+            f"expected 1 to {CUSTOMER_BYTES_MAX} bytes without control characters and `/`",
+        )
+    return customer
+
+
+def valid_customer(customer: str) -> bool:
+    """Whether a customer id is 1–128 bytes of UTF-8 without control characters and `/`."""
+    return (
+        0 < len(customer.encode("utf-8", "surrogatepass")) <= CUSTOMER_BYTES_MAX
+        and "/" not in customer
+        and all(letter >= " " and letter != "\x7f" for letter in customer)
+    )
+
+
+def check_request_id(request_id: str) -> str:
+    """Return ``request_id`` if it is short enough to remember."""
+    if len(request_id) > REQUEST_ID_MAX:
+        raise invalid("request_id", "TOO_LONG", f"expected at most {REQUEST_ID_MAX} characters")
+    return request_id

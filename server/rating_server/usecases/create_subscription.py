@@ -1,0 +1,87 @@
+"""Put a customer on a plan version."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rating_core.bands import percentage_band
+from rating_core.catalog import ChargeModel, Plan
+from rating_core.metering.calls import CreateSubscription, Subscription
+from rating_core.metering.directory import subscription_from_facts
+from rating_server.usecases.context import Context, check_customer, check_request_id, reach
+from rating_server.usecases.control import answered
+from rating_server.usecases.failure import invalid
+
+SUBSCRIPTION_ID_DEFAULT = "main"
+_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_EARLIEST_START = 0
+_LATEST_START = 253_370_764_800_000_000  # the year 9999
+
+
+@dataclass(frozen=True, slots=True)
+class NewSubscription:
+    """A subscription as asked for. ``start_time`` in µs; None and version 0 take the default."""
+
+    customer: str
+    subscription_id: str
+    plan_id: str
+    plan_version: int
+    start_time: int | None
+
+
+async def create_subscription(
+    context: Context, new: NewSubscription, request_id: str
+) -> tuple[Subscription, bool]:
+    """Subscribe; return the subscription and whether the answer is a replay.
+
+    Failures PLAN_NOT_FOUND, ALREADY_EXISTS, SUBSCRIPTION_OVERLAP (S7.7), REQUEST_ID_REUSED.
+    """
+    check_customer(new.customer, "subscription.customer")
+    check_request_id(request_id)
+    subscription_id = new.subscription_id or SUBSCRIPTION_ID_DEFAULT
+    if not _ID.fullmatch(subscription_id):
+        raise invalid("subscription.id", "BAD_ID", f"expected {_ID.pattern}")
+    if not new.plan_id:
+        raise invalid("subscription.plan_id", "MISSING", "a plan id is required")
+    if new.plan_version < 0:
+        raise invalid("subscription.plan_version", "NEGATIVE", "expected 0 or more")
+    start = context.now() if new.start_time is None else new.start_time
+    if not _EARLIEST_START <= start < _LATEST_START:
+        raise invalid("subscription.start_time", "OUT_OF_RANGE", "expected the years 1970 to 9998")
+    priced = await context.plan(new.plan_id, new.plan_version)
+    call = CreateSubscription(
+        customer=new.customer,
+        subscription_id=subscription_id,
+        plan_id=new.plan_id,
+        plan_version=priced.version,
+        billing_period=priced.plan.billing_period,
+        late_usage=priced.plan.late_usage,
+        start_time=start,
+        bands=_bands(priced.plan),
+        request_id=request_id,
+        asked={
+            "customer": new.customer,
+            "subscription_id": subscription_id,
+            "plan_id": new.plan_id,
+            "plan_version": new.plan_version,
+            "start_time": new.start_time,
+        },
+    )
+    answer = answered(
+        await reach(context.store.submit(context.shard(new.customer), call)),
+        customer=new.customer,
+        subscription_id=subscription_id,
+    )
+    return subscription_from_facts(answer.value), answer.replayed
+
+
+def _bands(plan: Plan) -> dict[str, dict[str, tuple[int | None, int | None]]]:
+    """Return the thresholds by which events are counted apart, by meter and charge (S3.4)."""
+    bands: dict[str, dict[str, tuple[int | None, int | None]]] = {}
+    for charge in plan.charges:
+        if charge.model is ChargeModel.PERCENTAGE and charge.clamps and charge.meter is not None:
+            band = percentage_band(charge, plan.meter(charge.meter).scale)
+            thresholds = (band.floor_max, band.ceiling_min)
+            bands.setdefault(charge.meter, {})[charge.id] = thresholds
+    return bands

@@ -1,0 +1,43 @@
+"""What a use case raises when it cannot do what was asked; `errors.py` gives each a gRPC code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One fault of a request: the field's path, which kind (UPPER_SNAKE), and in words."""
+
+    field: str
+    reason: str
+    message: str
+
+
+class Failure(Exception):
+    """Base of all failures. ``reason`` is a key of the table in `errors.py`.
+
+    ``metadata`` repeats everything dynamic that the message says; its keys are never removed.
+    """
+
+    def __init__(self, reason: str, message: str, **metadata: str) -> None:
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+        super().__init__(message)
+
+
+class InvalidRequest(Failure):
+    """The request has faults; all of them are named."""
+
+    def __init__(self, violations: Iterable[Violation], reason: str = "REQUEST_INVALID") -> None:
+        self.violations = tuple(violations)
+        shown = "; ".join(f"{v.field}: {v.message}" for v in self.violations[:5])
+        more = len(self.violations) - 5
+        super().__init__(reason, shown + (f"; and {more} more" if more > 0 else ""))
+
+
+def invalid(field: str, reason: str, message: str) -> InvalidRequest:
+    """Return the failure of a request with one fault."""
+    return InvalidRequest([Violation(field, reason, message)])

@@ -1,0 +1,42 @@
+"""Pages of a list that is sorted by a unique text key (AIP-158)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from rating_server.usecases.failure import invalid
+
+PAGE_SIZE_DEFAULT = 100
+PAGE_SIZE_MAX = 1_000
+
+T = TypeVar("T")
+
+
+def page_of(
+    items: Sequence[T], key: Callable[[T], str], page_size: int, page_token: str
+) -> tuple[list[T], str]:
+    """Return one page of ``items``, which are sorted by ``key``, and the token of the next page.
+
+    The token names the last key shown, so a page stays right when items are added before it.
+    """
+    if page_size < 0:
+        raise invalid("page_size", "NEGATIVE", "expected 0 or more")
+    size = min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+    after = _decode(page_token) if page_token else None
+    rest = [item for item in items if after is None or key(item) > after]
+    page = rest[:size]
+    return page, _encode(key(page[-1])) if len(rest) > size else ""
+
+
+def _encode(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode()
+
+
+def _decode(token: str) -> str:
+    try:
+        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError) as error:
+        raise invalid("page_token", "BAD_PAGE_TOKEN", "not a token of this list") from error

@@ -1,0 +1,29 @@
+"""Compiles, or loads from the cache, what the first request would otherwise wait for."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from rating_core.catalog import BillingPeriod, Charge, ChargeModel, Meter, Plan, Tier
+from rating_core.catalog import Aggregation
+from rating_core.counter import SeriesCounter
+from rating_core.pipeline import rate_statement
+
+
+def warm_kernels() -> None:
+    """Rate one small statement: all plans share the same compiled kernels."""
+    plan = Plan(
+        id="warm",
+        currency="XXX",
+        billing_period=BillingPeriod.MONTH,
+        meters=(Meter("units", Aggregation.SUM),),
+        charges=(
+            Charge(
+                "units",
+                ChargeModel.GRADUATED,
+                meter="units",
+                tiers=(Tier(Decimal(10), Decimal("0.5")), Tier(None, Decimal("0.25"))),
+            ),
+        ),
+    )
+    rate_statement(plan, [SeriesCounter("units", (), 25, 1)])

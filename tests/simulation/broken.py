@@ -1,0 +1,171 @@
+"""Copies of the session, and of Redis, each with one rule switched off.
+
+They prove that the simulation bites: each must be caught (test_broken_rules.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rating_core.metering.protocol import Answer, LogEntry
+from rating_core.metering.session import ShardSession
+
+
+class SimulatedSession(ShardSession):
+    """The session as it is. ``eager`` only leaves out the waiting for company of small calls."""
+
+    eager = False
+    coverage = None
+
+    def _should_group(self):
+        return not self.eager and super()._should_group()
+
+    def _confirm(self, batch, *, written):
+        self.coverage["entries found in the log after an unknown outcome"] += not written
+        super()._confirm(batch, written=written)
+
+    def _commit(self, batch):
+        self.coverage["entries sent again"] += batch.uncertain
+        super()._commit(batch)
+
+    def _roll_back(self):
+        self.coverage["rollbacks"] += 1
+        self.coverage["entries rolled back"] += len(self._flight)
+        super()._roll_back()
+
+    def _rebuild(self):
+        self.coverage["rebuilds"] += 1
+        super()._rebuild()
+
+
+class WithoutCheck(SimulatedSession):
+    """P1: an answer without an entry leaves at once if nothing is in flight."""
+
+    def _verify(self, verification, now):
+        if self._flight:
+            super()._verify(verification, now)
+        else:
+            self._effects += self._answers_now(verification)
+
+    def _answers_now(self, verification):
+        return [Answer(*pair) for pair in self._paired(verification.calls, verification.answers)]
+
+
+class AnswersRestOnNothing(SimulatedSession):
+    """P2: an answer decided on entries in flight stays as it was when they are refused."""
+
+    def _check_failed(self, verification, reply):
+        if verification.version > self._machine.version and verification.calls:
+            self._release(verification)
+            self._gate.wrote(verification.version)
+            verification.calls = []
+        super()._check_failed(verification, reply)
+
+
+class DecidesAgain(SimulatedSession):
+    """P3: an entry of unknown outcome is decided anew although nothing has taken its place."""
+
+    def _may_resend(self, batch):
+        return not batch.uncertain and super()._may_resend(batch)
+
+
+class Believes(SimulatedSession):
+    """P5: what is read is taken to continue our state."""
+
+    def _continues(self, entry: LogEntry):
+        return True
+
+    def _diverged(self, reply):
+        return False
+
+
+class SkipsReading(SimulatedSession):
+    """P1: a new connection with nothing in flight is used without a look at the head."""
+
+    def on_connected(self):
+        if self._flight or self._rebuilding or self._gate.unwritten:
+            super().on_connected()
+        else:
+            self._connected = self._proved = True
+            self.flush()
+
+
+class SameBytes(SimulatedSession):
+    """P4: entries hold no nonce, so that two servers may write the same bytes."""
+
+    def __init__(self, machine, boot, level, clock):
+        super().__init__(machine, bytes(16), level, clock)
+
+    def _decide(self, calls):
+        self._counter = 0
+        super()._decide(calls)
+
+
+class WaitsForNothing(SimulatedSession):
+    """P6: committed is taken for replicated."""
+
+    def _answer(self, version, answers, source):
+        self._effects += [Answer(*pair) for pair in answers]
+
+
+class BelievesOldWrites(SimulatedSession):
+    """P6: a wait is believed to prove entries that this connection never wrote after."""
+
+    def _end_reading(self):
+        self._gate.wrote(self._machine.version)
+        super()._end_reading()
+
+
+class FoldsFromTheMark(SimulatedSession):
+    """P7: the fields of a hash are those changed after the mark, not after its own version."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        fold = self._fold
+        fold._fields = lambda key, expected: fold._machine.hash_fields(key, fold._start[0] - 1)
+
+
+class FoldsIncrements(SimulatedSession):
+    """P7: a fold writes what was added since this server's last fold."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        fold, machine, written = self._fold, self._machine, {}
+
+        def increments(key, expected):
+            if expected >= machine.version:
+                return ()
+            fields = [(f, v - written.get((key, f), 0)) for f, v in machine.hash_fields(key, 0)]
+            written.update({(key, f): v for f, v in machine.hash_fields(key, 0)})
+            return fields
+
+        fold._fields = increments
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A broken copy: its session, the rules its Redis lacks, the actions that reveal it."""
+
+    session: type = SimulatedSession
+    redis: frozenset = frozenset()
+    focus: tuple = ()
+
+
+_FAULTS = ("break", "run", "control", "tick")
+BROKEN = {
+    "P1": Variant(WithoutCheck, focus=("run", "control")),
+    "P2": Variant(AnswersRestOnNothing, focus=("run", "control", "break")),
+    "P3": Variant(DecidesAgain, focus=(*_FAULTS, "drop dead")),
+    "P4": Variant(SameBytes, focus=("control", "run", "break")),
+    "P5": Variant(Believes, focus=("failover", "run")),
+    "P6": Variant(WaitsForNothing, focus=("failover", "run")),
+    "P6 old writes": Variant(BelievesOldWrites, focus=("failover", "run", "break")),
+    "P7 mark": Variant(FoldsFromTheMark, focus=("run", "look")),
+    "P7 increments": Variant(FoldsIncrements, focus=("run", "look")),
+    "P7 token": Variant(
+        SkipsReading, frozenset({"fold token"}), focus=("failover", "run", "look", "break")
+    ),
+    "P8 cursor": Variant(
+        redis=frozenset({"fold cursor", "fold expected"}), focus=("failover", "run", "look")
+    ),
+}

@@ -1,0 +1,163 @@
+"""Run seeded histories of the commit protocol, or replay and shrink one.
+
+    python tests/simulation/simulate.py --count 1000            # seeds 0 … 999
+    python tests/simulation/simulate.py --replay 123            # one seed: shortest history, trace
+    python tests/simulation/simulate.py --broken P3 --count 500 # a copy with a rule switched off
+
+A campaign prints one JSON object: histories, actions, seconds, violations, what was covered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from actions import act, draw_action, draw_config, draw_weights, finish
+from broken import BROKEN, SimulatedSession
+from subjects import SUBJECTS
+from world import START_US, Violation, World
+
+LONGEST = 110
+SHRINK_SECONDS = 20
+
+
+class Campaign:
+    """Histories of one subject, with one session class, over one Redis."""
+
+    def __init__(self, subject, broken=None):
+        self.subject = SUBJECTS[subject](START_US)
+        self.subject_name = subject
+        self.broken = broken
+        variant = BROKEN[broken] if broken else None
+        self.session = variant.session if variant else SimulatedSession
+        self.redis = variant.redis if variant else frozenset()
+        self.focus = variant.focus if variant else ()
+        # A broken copy must be caught by a promise it breaks, not by calls that it forgets.
+        self.ignored = ("STUCK",) if broken else ()
+        self.coverage = Counter()
+
+    def world(self, config):
+        return World(config, self.subject, self.session, self.redis, self.coverage)
+
+    def history(self, seed):
+        """Run one random history; return its config, its actions and what broke, or None."""
+        rng = random.Random(seed)
+        config = draw_config(rng, self.focus)
+        names, cumulative = draw_weights(config)
+        world = self.world(config)
+        actions = []
+        length = rng.randrange(20, LONGEST)
+        try:
+            for _ in range(5 * length):
+                action = draw_action(rng, names, cumulative)
+                actions.append(action)
+                if not act(world, action):
+                    actions.pop()
+                if len(actions) >= length:
+                    break
+            finish(world, random.Random(7))
+        except Violation as violation:
+            if str(violation).startswith(self.ignored):
+                return config, actions, None
+            return config, actions, str(violation)
+        return config, actions, None
+
+    def replay(self, config, actions, trace=False):
+        """Run these actions; return what broke, or None, and the trace."""
+        world = self.world(config)
+        if trace:
+            world.trace = []
+        try:
+            for action in actions:
+                act(world, action)
+            finish(world, random.Random(7))
+        except Violation as violation:
+            return str(violation), world.trace
+        return None, world.trace
+
+    def shrink(self, config, actions, violation):
+        """Leave out actions while the same kind of violation remains."""
+        kind = violation.split(":")[0]
+        deadline = time.monotonic() + SHRINK_SECONDS
+        size = max(1, len(actions) // 2)
+        while time.monotonic() < deadline:
+            position, smaller = 0, False
+            while position < len(actions):
+                shorter = actions[:position] + actions[position + size :]
+                found, _ = self.replay(config, shorter)
+                if found and found.split(":")[0] == kind:
+                    actions, smaller = shorter, True
+                else:
+                    position += size
+            if size > 1:
+                size //= 2
+            elif not smaller:
+                break
+        return actions
+
+    def explain(self, seed):
+        """Return a text: the shortest history of a failing seed, its trace, how to replay it."""
+        config, actions, violation = self.history(seed)
+        if violation is None:
+            return f"seed {seed}: no violation in {len(actions)} actions"
+        shortest = self.shrink(config, actions, violation)
+        found, trace = self.replay(config, shortest, trace=True)
+        lines = [f"seed {seed}: {violation}", f"shortest history ({len(shortest)} actions): {found}"]
+        lines += [f"config {config}", *trace[-150:], f"actions {shortest}"]
+        again = f"python tests/simulation/simulate.py --subject {self.subject_name} --replay {seed}"
+        lines.append("replay: " + again + (f" --broken {self.broken}" if self.broken else ""))
+        return "\n".join(lines)
+
+
+def run(campaign, first, count, stop_after):
+    """Run seeds first … first + count − 1 until ``stop_after`` violations."""
+    began = time.monotonic()
+    actions = histories = 0
+    violations = {}
+    for seed in range(first, first + count):
+        _, history, violation = campaign.history(seed)
+        histories += 1
+        actions += len(history)
+        if violation:
+            violations[seed] = violation
+            if len(violations) >= stop_after:
+                break
+    return {
+        "subject": campaign.subject_name,
+        "histories": histories,
+        "actions": actions,
+        "seconds": round(time.monotonic() - began, 1),
+        "violations": violations,
+        "coverage": dict(sorted(campaign.coverage.items())),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--subject", choices=sorted(SUBJECTS), default="tiny")
+    parser.add_argument("--broken", choices=sorted(BROKEN))
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--stop-after", type=int, default=1)
+    parser.add_argument("--replay", type=int, metavar="SEED")
+    options = parser.parse_args()
+    campaign = Campaign(options.subject, options.broken)
+    if options.replay is not None:
+        print(campaign.explain(options.replay))
+        return 0
+    result = run(campaign, options.first, options.count, options.stop_after)
+    for seed in result["violations"]:
+        result.setdefault("explained", campaign.explain(seed))
+    print(json.dumps(result, indent=1))
+    return 1 if result["violations"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -34,9 +34,8 @@ def check() -> int:
         for path in ROOT.rglob("*_pb2*.py*")
         if path.suffix in {".py", ".pyi"}
     }
-    stale = sorted(
-        path.as_posix() for path in made.keys() | committed.keys() if made.get(path) != committed.get(path)
-    )
+    paths = made.keys() | committed.keys()
+    stale = sorted(path.as_posix() for path in paths if made.get(path) != committed.get(path))
     for path in stale:
         sys.stderr.write(f"stale stub: protos/{path} (run `make protos`)\n")
     return 1 if stale else 0

@@ -1,4 +1,4 @@
-"""Thresholds of a `percentage` charge: which events stand at its floor, which at its ceiling (S3.4).
+"""Thresholds of a `percentage` charge: which events stand at its floor or ceiling (S3.4).
 
 The price of one event, clamp(quantity × percent + fixed, min, max), never falls as the quantity
 grows; so two thresholds split events into floor, between and ceiling, and counters of number and

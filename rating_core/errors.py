@@ -1,11 +1,11 @@
 """Errors and per-row status codes of the core.
 
-    RatingError
-    ├── PlanInvalid        a plan document with faults, all of them
-    ├── UsageInvalid       usage that does not fit the plan
-    ├── OutOfRange         an amount that does not fit int64 at its rounding scale (S1.2)
-    ├── LogCorrupt         an entry that cannot be read, or does not continue its log
-    └── IndexFull          no room for another id; none is forgotten to make room (P15)
+RatingError
+├── PlanInvalid        a plan document with faults, all of them
+├── UsageInvalid       usage that does not fit the plan
+├── OutOfRange         an amount that does not fit int64 at its rounding scale (S1.2)
+├── LogCorrupt         an entry that cannot be read, or does not continue its log
+└── IndexFull          no room for another id; none is forgotten to make room (P15)
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
+from rating_core.adjustments.commitment import priced_commitments
 from rating_core.catalog import Charge, ChargeModel, Plan, Tier
-from rating_core.compile import LineSlot, input_width, priced_commitments
+from rating_core.compile import LineSlot, input_width
 from rating_core.statement import Line, LineKind, Slice, SliceKind
 from rating_core.units import (
     RoundingStage,
@@ -176,7 +177,11 @@ def _included(charge: Charge, scale: int, inputs: Sequence[int]) -> tuple[Fracti
     return used - included, [_Exact(_ZERO, piece)]
 
 
-def _flat_fee_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[_Exact]:  # noqa: ARG001 - one signature for all models
+def _flat_fee_slices(
+    charge: Charge,
+    scale: int,  # noqa: ARG001 - one signature for all models
+    inputs: Sequence[int],  # noqa: ARG001 - one signature for all models
+) -> list[_Exact]:
     return [_Exact(Fraction(charge.amount), Slice(SliceKind.FEE, charge.amount))]
 
 

@@ -30,7 +30,8 @@ def source_digest(root: Path = _ROOT) -> str:
     """Return 16 hex digits that change when any source below ``root``, or Numba, changes."""
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        name = path.relative_to(root).as_posix().encode()
+        digest.update(name + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -57,7 +58,7 @@ _CACHE = None if config.DISABLE_JIT else _cache_directory()
 
 
 def kernel(function: F) -> F:
-    """Compile ``function`` with Numba: no interpreter lock, no fast math, cached by source digest."""
+    """Compile ``function`` with Numba: no interpreter lock, no fast math, cached by sources."""
     if config.DISABLE_JIT:
         return function
     dispatcher: Any = numba.njit(nogil=True)(function)

@@ -32,24 +32,11 @@ from rating_core.counter import BandCount, SeriesCounter
 from rating_core.errors import OutOfRange, RowStatus
 from rating_core.explain import explain_lines
 from rating_core.jit import kernel
-from rating_core.kernels.flat_fee import flat_fee_amount
-from rating_core.kernels.graduated import graduated_amount
-from rating_core.kernels.graduated_percentage import graduated_percentage_amount
-from rating_core.kernels.package import package_amount
-from rating_core.kernels.per_unit import per_unit_amount
-from rating_core.kernels.percentage import percentage_amount
+from rating_core.kernels.model import model_amount
 from rating_core.kernels.rounding import distribute_total, rounded_amount
-from rating_core.kernels.stairstep import stairstep_amount
 from rating_core.kernels.tables import (
-    FLAT_FEE,
     FLOOR,
-    GRADUATED,
     NO_SLOT,
-    PACKAGE,
-    PER_UNIT,
-    PERCENTAGE,
-    STAIRSTEP,
-    VOLUME,
     ChargeColumn,
     CommitmentColumn,
     PlanColumn,
@@ -58,7 +45,6 @@ from rating_core.kernels.tables import (
     ScratchRow,
     new_scratch,
 )
-from rating_core.kernels.volume import volume_amount
 from rating_core.limbs import (
     Int64Array,
     add,
@@ -86,28 +72,6 @@ class RatedRows:
     amounts: Int64Array
     totals: Int64Array
     statuses: npt.NDArray[np.int8]
-
-
-@kernel
-def _model_amount(tables: PlanTables, charge: int, inputs: Int64Array, scratch: Scratch) -> None:
-    """Write the exact amount of the charge's model to scratch row VALUE (S3)."""
-    model = tables.charges[charge, ChargeColumn.MODEL]
-    if model == FLAT_FEE:
-        flat_fee_amount(tables, charge, inputs, scratch)
-    elif model == PER_UNIT:
-        per_unit_amount(tables, charge, inputs, scratch)
-    elif model == GRADUATED:
-        graduated_amount(tables, charge, inputs, scratch)
-    elif model == VOLUME:
-        volume_amount(tables, charge, inputs, scratch)
-    elif model == STAIRSTEP:
-        stairstep_amount(tables, charge, inputs, scratch)
-    elif model == PACKAGE:
-        package_amount(tables, charge, inputs, scratch)
-    elif model == PERCENTAGE:
-        percentage_amount(tables, charge, inputs, scratch)
-    else:
-        graduated_percentage_amount(tables, charge, inputs, scratch)
 
 
 @kernel
@@ -166,7 +130,7 @@ def _rate_charge(
         if slot == NO_SLOT:
             continue
         if slot_column == ChargeColumn.MODEL_SLOT:
-            _model_amount(tables, charge, inputs, scratch)
+            model_amount(tables, charge, inputs, scratch)
         elif slot_column == ChargeColumn.DISCOUNT_SLOT:
             kept_denominator = record[ChargeColumn.KEPT_DENOMINATOR]
             discount_amount(value, record[ChargeColumn.KEPT_NUMERATOR], kept_denominator)

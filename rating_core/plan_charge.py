@@ -18,7 +18,7 @@ from rating_core.catalog import (
     Tier,
     Timing,
 )
-from rating_core.plan_fields import FaultList, Fields, IdSpace, Place, read_text, shown
+from rating_core.plan_fields import FaultList, Fields, IdSpace, Place, listed, read_text, shown
 from rating_core.units import format_decimal
 
 TIERS_MAX = 1_000
@@ -173,8 +173,9 @@ def _read_where(
     for dimension in where.names():
         values = _read_where_values(where, dimension, faults)
         if meter is not None and dimension not in meter.dimensions:
-            declared = ", ".join(meter.dimensions) or "none"
-            message = f"meter {meter.id} declares no such dimension; it declares: {declared}"
+            message = (
+                f"meter {meter.id} declares no such dimension; it has: {listed(meter.dimensions)}"
+            )
             where.fault(dimension, "UNKNOWN_DIMENSION", message)
         elif values:
             pairs.append((dimension, values))
@@ -188,7 +189,7 @@ def _read_usage_keys(
     parts: dict[str, Any] = {}
     meter_id = fields.id("meter", required=True)
     if meter_id is not None and meter_id not in meters:
-        message = f"expected a meter of this plan; it has: {', '.join(meters) or 'none'}"
+        message = f"expected a meter of this plan; it has: {listed(meters)}"
         fields.fault("meter", "UNKNOWN_METER", message)
     parts["meter"] = meter_id
     parts["where"] = _read_where(fields, faults, meters.get(meter_id or ""))

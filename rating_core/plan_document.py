@@ -22,7 +22,7 @@ from rating_core.catalog import (
 )
 from rating_core.errors import PlanInvalid
 from rating_core.plan_charge import read_charge, read_commitment
-from rating_core.plan_fields import FaultList, Fields, IdSpace, Place, read_text, shown
+from rating_core.plan_fields import FaultList, Fields, IdSpace, Place, read_id, read_text, shown
 from rating_core.plan_output import meter_to_document, plan_to_document
 from rating_core.plan_warnings import warnings_of
 from rating_core.units import SCALE_MAX, RoundingMode, RoundingStage
@@ -107,7 +107,10 @@ def _read_meters(
         meter: Meter | None
         place = at if isinstance(item, str) else at.key("id", 0)
         if isinstance(item, str):
-            name, meter = item, known.get(item)
+            named = read_id(item, at, faults)
+            if named is None:
+                continue
+            name, meter = named, known.get(named)
             if meter is None:
                 message = f"no meter {shown(item)} exists; give its id, aggregation and scale here"
                 faults.add(at, "UNKNOWN_METER", message)

@@ -8,10 +8,11 @@ and where, and its caller goes on.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from itertools import islice
 from typing import TypeVar
 
 from rating_core.catalog import RESERVED_LINE_IDS
@@ -31,6 +32,7 @@ _ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _WHOLE = re.compile(r"\d{1,9}", re.ASCII)
 _TEXT_LENGTH_MAX = 256
 _SHOWN = 40
+_LISTED = 8
 
 
 def shown(value: object) -> str:
@@ -38,6 +40,13 @@ def shown(value: object) -> str:
     text = value if isinstance(value, str) else type(value).__name__
     quoted = ascii(text) if len(text) <= _SHOWN else ascii(text[:_SHOWN]) + "…"
     return quoted if isinstance(value, str) else text
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first names for a message, "none" if there are none."""
+    some = list(islice(names, _LISTED + 1))
+    text = ", ".join(shown(name)[1:-1] for name in some[:_LISTED])
+    return (text + ", …" if len(some) > _LISTED else text) or "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class Place:
     def key(self, name: str, index: int) -> Place:
         """Return the place of key ``name``, the ``index``-th of this mapping."""
         name = name if len(name) <= _SHOWN else name[:_SHOWN] + "…"
+        name = name if name.isprintable() else ascii(name)[1:-1]
         return Place(f"{self.path}.{name}" if self.path else name, (*self.position, index))
 
     def item(self, index: int) -> Place:

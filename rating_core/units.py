@@ -20,7 +20,7 @@ _EXACT_DIGITS = 4096
 
 
 class RoundingMode(StrEnum):
-    """How an exact amount becomes a multiple of 10^-scale; all modes are symmetric in sign (S1.3)."""
+    """How an exact amount becomes a multiple of 10^-scale; symmetric in sign (S1.3)."""
 
     HALF_UP = "half_up"
     HALF_EVEN = "half_even"

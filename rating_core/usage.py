@@ -18,7 +18,7 @@ from rating_core.catalog import (
 )
 from rating_core.counter import BandCount, SeriesCounter
 from rating_core.errors import OutOfRange, UsageInvalid
-from rating_core.plan_fields import FaultList, Fields, Place, read_decimal, read_text, shown
+from rating_core.plan_fields import FaultList, Fields, Place, listed, read_decimal, read_text, shown
 from rating_core.units import decimals, fits_int64, format_decimal, to_units
 
 _NO_BANDS: Mapping[str, BandCount] = MappingProxyType({})
@@ -62,8 +62,9 @@ def _read_dimensions(
     for name in dimensions.names():
         value = read_text(dimensions.take(name), dimensions.place(name), faults)
         if name not in meter.dimensions:
-            declared = ", ".join(meter.dimensions) or "none"
-            message = f"meter {meter.id} declares no such dimension; it declares: {declared}"
+            message = (
+                f"meter {meter.id} declares no such dimension; it has: {listed(meter.dimensions)}"
+            )
             dimensions.fault(name, "DIMENSION_INVALID", message)
         elif value:
             pairs.append((name, value))
@@ -117,7 +118,7 @@ def read_usage(
     for name in fields.names():
         raw = fields.take(name)
         if name not in meters:
-            message = f"expected a meter of this plan; it has: {', '.join(meters) or 'none'}"
+            message = f"expected a meter of this plan; it has: {listed(meters)}"
             fields.fault(name, "UNKNOWN_METER", message)
         meter = meters.get(name)
         if raw is None or meter is None:

@@ -53,7 +53,7 @@ def message_to_document(message: Message) -> dict[str, Any]:
         elif field.message_type is not None:
             if message.HasField(field.name):
                 document[field.name] = message_to_document(value)
-        elif (message.HasField(field.name) if field.has_presence else value):
+        elif message.HasField(field.name) if field.has_presence else value:
             document[field.name] = _scalar_to_document(field, value)
     return document
 
@@ -76,7 +76,9 @@ def _example_to_document(example: plan_pb2.PlanExample) -> dict[str, Any]:
     usage: dict[str, Any] = {}
     for meter in example.usage:
         usage[meter.meter] = [
-            q.quantity if q.match_all else {"quantity": q.quantity, "dimensions": dict(q.dimensions)}
+            q.quantity
+            if q.match_all
+            else {"quantity": q.quantity, "dimensions": dict(q.dimensions)}
             for q in meter.quantities
         ]
     return {"usage": usage, "expect": expect}

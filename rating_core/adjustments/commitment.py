@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
+
+from rating_core.catalog import Commitment, CommitmentOrder, CountedAt, Plan
 from rating_core.jit import kernel
 from rating_core.kernels.tables import CommitmentColumn, PlanTables, Scratch, ScratchRow
 from rating_core.limbs import (
@@ -14,6 +18,48 @@ from rating_core.limbs import (
     scale,
     subtract,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class PricedCommitment:
+    """A commitment with the amounts of S5.1: the list usage it can cover, its fee, and d.
+
+    ``position`` is its place in the document, ``last`` whether it applies last: only then its
+    overage factor counts, and the others have 1 (S5.4).
+    """
+
+    commitment: Commitment
+    position: int
+    last: bool
+    limit: Fraction
+    fee: Fraction
+    saved: Fraction
+    overage_factor: Fraction
+
+
+def priced_commitments(plan: Plan) -> list[PricedCommitment]:
+    """Return the plan's commitments in order of application, with their amounts (S5.1, S5.4)."""
+    order = list(enumerate(plan.commitments))
+    if plan.commitment_order is CommitmentOrder.BEST_SAVING_FIRST:
+        order.sort(key=lambda entry: -entry[1].discount_percent)
+    result = []
+    for place, (position, commitment) in enumerate(order):
+        amount = Fraction(commitment.amount)
+        saved = Fraction(commitment.discount_percent) / 100
+        discounted = commitment.counted_at is CountedAt.DISCOUNTED
+        last = place == len(order) - 1
+        result.append(
+            PricedCommitment(
+                commitment,
+                position=position,
+                last=last,
+                limit=amount / (1 - saved) if discounted else amount,
+                fee=amount if discounted else amount * (1 - saved),
+                saved=saved,
+                overage_factor=Fraction(commitment.overage_factor) if last else Fraction(1),
+            )
+        )
+    return result
 
 
 @kernel

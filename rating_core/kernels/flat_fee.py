@@ -11,7 +11,10 @@ from rating_core.kernels.tables import ChargeColumn, PieceColumn, PlanTables, Sc
 from rating_core.limbs import Int64Array, assign
 
 
-def flat_fee_pieces(charge: Charge, meter_scale: int) -> list[Piece]:  # noqa: ARG001 - one signature for all models
+def flat_fee_pieces(
+    charge: Charge,
+    meter_scale: int,  # noqa: ARG001 - one signature for all models
+) -> list[Piece]:
     """Return the one piece of a flat fee, its amount."""
     return [Piece(BELOW_ALL, NOTHING, Fraction(charge.amount))]
 

@@ -57,7 +57,10 @@ def package_blocks(charge: Charge, meter_scale: int) -> Blocks:
     return Blocks(slope << shift, int(included * slope) << shift, block << shift)
 
 
-def package_pieces(charge: Charge, meter_scale: int) -> list[Piece]:  # noqa: ARG001 - one signature for all models
+def package_pieces(
+    charge: Charge,  # noqa: ARG001 - one signature for all models
+    meter_scale: int,  # noqa: ARG001 - one signature for all models
+) -> list[Piece]:
     """Return no piece: a package charge is not linear in its quantity."""
     return []
 

@@ -26,15 +26,17 @@ DEFAULT_WINDOW_US = 7 * DAY_US
 DEFAULT_MAX_SERIES = 10_000
 """Most series of one customer in one billing period before any Configure."""
 
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
 Bands = Mapping[str, Mapping[str, tuple[int | None, int | None]]]
 """Meter id → charge id → (floor_max, ceiling_min) of a percentage charge with clamps (S3.4)."""
 
 
 def canonical_json(value: object) -> bytes:
     """Return the one JSON text of ``value``: sorted keys, no blanks, UTF-8."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode(errors="surrogatepass")
+    return _CANONICAL.encode(value).encode(errors="surrogatepass")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

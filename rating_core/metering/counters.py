@@ -10,7 +10,7 @@ there, so a band's sum never exceeds its series' value.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -162,6 +162,7 @@ class Counters:
         self._dimension_sets: list[DimensionSet] = []
         self._touched: list[NDArray[np.int32]] = []
         self._touched_count = 0
+        self._folded = 0
 
     def provisional(
         self, parts: NDArray[np.uint64], series: NDArray[np.uint64]
@@ -182,13 +183,13 @@ class Counters:
         entry: RecordsEntry,
         keys: RowKeys,
         version: int,
-        customers: NDArray[np.int64],
-        bands: Mapping[int, Bands],
+        number_of: Callable[[str], int],
+        bands_of: Callable[[str], Bands] | None,
     ) -> None:
         """Add an entry's records at ``version``.
 
-        ``customers``: int64[c], the number of each customer of the entry; ``bands``: by index into
-        the entry's customers, of those whose plan has clamps (S3.4).
+        ``number_of``: the number of a customer; ``bands_of``: the bands of a customer's plan, or
+        ``None`` where no plan has any (S3.4). Both are asked for what is new only.
         """
         codes = entry.codes
         meters, dimension_sets = self._intern(entry)
@@ -200,7 +201,9 @@ class Counters:
         if part_first.size:
             self._parts = grown(self._parts, part_count)
             made = self._parts[part_count - part_first.size : part_count]
-            made[:, 0] = customers[codes[0, part_first]]
+            made[:, 0] = [
+                number_of(entry.customers[code]) for code in codes[0, part_first].tolist()
+            ]
             made[:, 1] = entry.words[2, part_first]
         if series_first.size:
             self._series = grown(self._series, series_count)
@@ -209,8 +212,8 @@ class Counters:
             made[:, 1] = meters[codes[1, series_first]]
             made[:, 2] = dimension_sets[codes[2, series_first]]
             _link_series(series_before, series_count, self._series, self._parts)
-            if bands:
-                self._open_bands(series_before, entry, series_first, bands)
+            if bands_of is not None:
+                self._open_bands(series_before, entry, series_first, bands_of)
         touched = np.empty(min(len(entry), part_count), np.int32)
         count = _add(amounts, series_rows, part_rows, version, self._series, self._parts, touched)
         if self._band_count:
@@ -244,12 +247,11 @@ class Counters:
         first_row: int,
         entry: RecordsEntry,
         made_by: NDArray[np.int64],
-        bands: Mapping[int, Bands],
+        bands_of: Callable[[str], Bands],
     ) -> None:
         for row, record in enumerate(made_by.tolist(), first_row):
-            charges = bands.get(int(entry.codes[0, record]), {}).get(
-                entry.meters[int(entry.codes[1, record])].id
-            )
+            customer, meter = entry.codes[:2, record].tolist()
+            charges = bands_of(entry.customers[customer]).get(entry.meters[meter].id)
             if not charges:
                 continue
             begin = self._band_count
@@ -276,12 +278,17 @@ class Counters:
 
     def changed_parts(self, after: int) -> list[tuple[int, int]]:
         """Return (customer number, period start) of the hashes changed after version ``after``."""
-        rows = self._keep_touched(0)
+        if after < self._folded:
+            # Redis lost its last fold: what was forgotten is found by looking at all (P8).
+            rows = np.arange(self._part_table.count, dtype=np.int32)
+        else:
+            rows = self._keep_touched(0)
         rows = rows[self._parts[rows, 4] > after]
         return [(customer, start) for customer, start in self._parts[rows, :2].tolist()]
 
     def folded(self, mark: int) -> None:
         """Forget which hashes changed at or before ``mark`` (P8)."""
+        self._folded = max(self._folded, mark)
         self._keep_touched(mark)
 
     def _series_of(self, part_key: NDArray[np.uint64]) -> Iterator[int]:

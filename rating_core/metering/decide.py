@@ -163,6 +163,7 @@ class RecordDecision:
         self,
         batch: RecordBatch,
         hash_key: HashKey,
+        customer_hashes: NDArray[np.uint64],
         meter_of: MeterOf,
         customer_rows: NDArray[np.int64],
         profiles: Sequence[Bands],
@@ -183,7 +184,7 @@ class RecordDecision:
         self._rows = self._judge(customer_rows, profiles)
         self.keys = key_rows(
             hash_key,
-            batch.customers,
+            customer_hashes,
             batch.meters,
             [prepared.text for prepared in self._dimensions],
             self._codes,
@@ -284,14 +285,15 @@ class RecordDecision:
         if accepted.size != len(batch):
             codes, words = codes[:, accepted], words[:, accepted]
             event_ids, ends = take_ids(event_ids, ends, accepted)
-        customers, customer = compact(batch.customers, codes[0])
-        meters, meter = compact(self._meters, codes[1])
-        prepared, dimension_set = compact(self._dimensions, codes[2])
+        columns = np.empty_like(codes)
+        customers, columns[0] = compact(batch.customers, codes[0])
+        meters, columns[1] = compact(self._meters, codes[1])
+        prepared, columns[2] = compact(self._dimensions, codes[2])
         return RecordsEntry(
             customers=customers,
             meters=[EntryMeter(m.id, m.aggregation, m.scale) for m in meters if m is not None],
             dimension_sets=[dimensions.pairs for dimensions in prepared],
-            codes=np.stack((customer, meter, dimension_set)),
+            codes=columns,
             event_ids=event_ids,
             ends=ends,
             words=np.ascontiguousarray(words),

@@ -23,6 +23,8 @@ from rating_core.metering.calls import (
 )
 from rating_core.metering.counters import grown
 from rating_core.metering.entry import ControlEntry
+from rating_core.metering.key_table import ABSENT, KeyTable
+from rating_core.metering.keyed_hash import HashKey
 from rating_core.period import PERIOD_CODES
 from rating_core.units import INT64_MAX, INT64_MIN
 
@@ -74,7 +76,9 @@ def configured(facts: dict[str, Any]) -> Settings:
 class Directory:
     """Committed settings, subscriptions, closes and request ids of a shard."""
 
-    def __init__(self) -> None:
+    def __init__(self, hash_key: HashKey) -> None:
+        self._hash_key = hash_key
+        self._table = KeyTable()
         self.settings = Settings()
         self.subscriptions: list[Subscription] = []
         self.numbers: dict[str, int] = {}
@@ -111,6 +115,7 @@ class Directory:
         number = len(self.subscriptions)
         self.subscriptions.append(subscription)
         self.numbers[subscription.customer] = number
+        self._table.insert(self._hash_key.hash_names([subscription.customer]))
         self._rows = grown(self._rows, number + 2)
         self._rows[number + 1] = _row(subscription, profile)
 
@@ -118,35 +123,27 @@ class Directory:
         """Return the end of the last closed period of a customer, INT64_MIN before the first."""
         return int(self._rows[number + 1, CLOSED_UNTIL])
 
-    def numbers_of(self, customers: Sequence[str]) -> NDArray[np.int64]:
-        """Return the number of each customer, −1 for one without a committed subscription."""
-        get = self.numbers.get
-        return np.array([get(name, -1) for name in customers], np.int64)
+    def bands_of(self, customer: str, staged: Sequence[ControlEntry]) -> Bands:
+        """Return the bands of a customer's plan (S3.4)."""
+        subscription = DirectoryView(self, staged).subscription(customer)
+        return {} if subscription is None else subscription.bands
 
-    def bands_of(
-        self, numbers: NDArray[np.int64], customers: Sequence[str], staged: Sequence[ControlEntry]
-    ) -> dict[int, Bands]:
-        """Return the bands of the customers that have any, by index into ``customers`` (S3.4)."""
-        profiles = self._rows[numbers + 1, PROFILE]
-        bands = {
-            index: self.profiles[int(profiles[index])]
-            for index in np.flatnonzero(profiles).tolist()
-        }
-        for entry in staged:
-            if entry.kind == CREATE_SUBSCRIPTION and entry.facts["customer"] in customers:
-                index = customers.index(entry.facts["customer"])
-                bands[index] = subscription_from_facts(entry.facts).bands
-        return bands
+    def knows(self, hashes: NDArray[np.uint64]) -> bool:
+        """Return whether all customers of these hashes, uint64[c, 2], have a subscription."""
+        return bool((self._table.find(hashes) != ABSENT).all())
 
     def rows_of(
-        self, customers: Sequence[str], staged: Sequence[ControlEntry]
+        self,
+        customers: Sequence[str],
+        hashes: NDArray[np.uint64],
+        staged: Sequence[ControlEntry],
     ) -> tuple[NDArray[np.int64], list[Bands]]:
         """Return int64[c, 5] of what records need of each customer, and the profiles it names.
 
         Columns: start and end of the subscription (µs; an empty interval without one), code of the
         billing period, instant up to which periods are closed, index of the plan's bands.
         """
-        rows = self._rows[self.numbers_of(customers) + 1]
+        rows = self._rows[self._table.find(hashes) + 1]
         profiles = self.profiles
         for entry in staged:
             if entry.kind == CONFIGURE or entry.facts["customer"] not in customers:

@@ -126,6 +126,8 @@ def decode_envelope(entry: bytes) -> Envelope:
 
 def _pack(values: NDArray[np.int64], low: int, high: int) -> tuple[str, int, bytes]:
     """Return dtype, base and bytes of a column in the least width that holds it."""
+    if low == high:
+        return "|u1", low, bytes(values.size)
     for limit, dtype in _UNSIGNED:
         if high - low < limit:
             return dtype, low, (values - low).astype(dtype).tobytes()
@@ -222,14 +224,13 @@ def _control(document: dict[str, Any], trailing: int) -> ControlEntry:
 def _column(descriptor: list[Any], body: bytes, start: int) -> NDArray[np.int64]:
     """Return a column as int64[n], copied once: kernels want aligned, writable arrays."""
     name, dtype, _, base, _ = descriptor
-    _expect(dtype in _DTYPES, f"{name}: unknown dtype")
     _expect(isinstance(base, int) and INT64_MIN <= base <= INT64_MAX, f"{name}: bad base")
     raw = _raw(descriptor, body, start)
     if dtype == "<i8":
         _expect(base == 0, f"{name}: a base needs an unsigned column")
         return _int64(raw)
     _expect(base + int(raw.max()) <= INT64_MAX, f"{name}: beyond int64")
-    return _int64(raw) + base
+    return _int64(raw) + np.int64(base)
 
 
 def _int64(raw: NDArray[Any]) -> NDArray[np.int64]:
@@ -239,6 +240,7 @@ def _int64(raw: NDArray[Any]) -> NDArray[np.int64]:
 
 def _raw(descriptor: list[Any], body: bytes, start: int) -> NDArray[Any]:
     name, dtype, count, _, offset = descriptor
+    _expect(dtype in _DTYPES, f"{name}: unknown dtype")
     for number in (count, offset):
         _expect(type(number) is int and number >= 0, f"{name}: bad count or offset")
     end = start + offset + count * np.dtype(dtype).itemsize

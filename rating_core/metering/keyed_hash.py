@@ -170,6 +170,10 @@ class HashKey:
         self.high = np.uint64(int.from_bytes(key[8:], "little"))
         self.low = np.uint64(int.from_bytes(key[:8], "little"))
 
+    def hash_names(self, names: Sequence[str]) -> NDArray[np.uint64]:
+        """Return uint64[n, 2], (high, low) of the hash of the UTF-8 of each name."""
+        return self.hash_texts([name.encode(errors="surrogatepass") for name in names])
+
     def hash_texts(self, texts: Sequence[bytes]) -> NDArray[np.uint64]:
         """Return uint64[n, 2], (high, low) of the hash of each text."""
         ends = np.cumsum(np.array([len(text) for text in texts], np.int64))

@@ -20,7 +20,7 @@ EMPTY_TOKEN = bytes(16)
 
 
 def chain_token(previous: bytes, entry: bytes) -> bytes:
-    """Return the chain token of ``entry`` (its whole bytes) after the entry of token ``previous``."""
+    """Return the chain token of ``entry`` (all its bytes) after the entry of token ``previous``."""
     return hashlib.sha256(previous + entry).digest()[:16]
 
 
@@ -215,7 +215,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Call ``on_timer(name)`` after ``delay`` microseconds; one timer a name, a new one replaces."""
+    """Call ``on_timer(name)`` after ``delay`` µs; one timer a name, a new one replaces it."""
 
     name: str
     delay: int
@@ -280,7 +280,7 @@ class Machine(Protocol):
         """Answer a question about committed state only."""
 
     def joins(self, first: object, call: object) -> bool:
-        """Whether ``call`` may be decided in one entry with ``first`` (records may, control not)."""
+        """Whether ``call`` may be decided in one entry with ``first``: records may, control not."""
 
     def size(self, call: object) -> int:
         """Return about how many bytes of entry the call will need."""

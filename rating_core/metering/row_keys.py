@@ -144,14 +144,14 @@ def _part_key(
 
 def customer_part_key(hash_key: HashKey, customer: str, period_start: int) -> NDArray[np.uint64]:
     """Return uint64[1, 2], the key of one counter hash, as records of it get it."""
-    name = hash_key.hash_texts([customer.encode(errors="surrogatepass")])[0]
+    name = hash_key.hash_names([customer])[0]
     start = np.array([period_start], np.int64).view(np.uint64)[0]
     return np.array([_part_key(name[0], name[1], start)], np.uint64)
 
 
 def key_rows(
     hash_key: HashKey,
-    customers: Sequence[str],
+    customers: NDArray[np.uint64],
     meters: Sequence[str],
     dimension_texts: Sequence[bytes],
     codes: NDArray[np.int32],
@@ -163,31 +163,27 @@ def key_rows(
 ) -> RowKeys:
     """Return the keys of n records.
 
-    ``codes`` int32[3, n]: indices into customers, meters and dimension texts; ``words``
-    int64[3, n]: quantity in the meter's scale units, event time and period start, µs. A
-    ``nameless`` row gets the empty identity, an ``uncounted`` one the empty part and series.
+    ``customers`` uint64[c, 2]: hashes of the customers; ``codes`` int32[3, n]: indices into
+    customers, meters and dimension texts; ``words`` int64[3, n]: quantity in the meter's scale
+    units, event time and period start, µs. A ``nameless`` row gets the empty identity, an
+    ``uncounted`` one the empty part and series.
     """
     count = ends.size
-    texts = [
-        *[name.encode(errors="surrogatepass") for name in customers],
-        *[name.encode(errors="surrogatepass") for name in meters],
-        *dimension_texts,
-    ]
-    hashes = hash_key.hash_texts(texts)
+    names = hash_key.hash_names(meters)
+    hashes = hash_key.hash_texts(dimension_texts)
     keys = RowKeys(
         np.empty((count, 3), np.uint64),
         np.empty((count, 2), np.uint64),
         np.empty((count, 2), np.uint64),
     )
-    split = len(customers) + len(meters)
     _key_rows(
         np.frombuffer(event_ids, np.uint8),
         ends,
         codes,
         words.view(np.uint64),
-        hashes[: len(customers)],
-        hashes[len(customers) : split],
-        hashes[split:],
+        customers,
+        names,
+        hashes,
         nameless,
         uncounted,
         keys.identities,

@@ -98,7 +98,7 @@ class UsageShard:
         self.now = 0
         self._ids = IdIndex()
         self._counters = Counters()
-        self._directory = Directory()
+        self._directory = Directory(self._hash_key)
         self._staged: deque[tuple[StagedRecords | ControlEntry, int]] = deque()
 
     # --- deciding --------------------------------------------------------------------------------
@@ -139,9 +139,12 @@ class UsageShard:
         oldest = INT64_MIN if settings.floor is None else settings.floor
         if settings.window_us is not None:
             oldest = max(oldest, now - settings.window_us)
-        rows, profiles = self._directory.rows_of(batch.customers, controls)
+        hashes = self._hash_key.hash_names(batch.customers)
+        rows, profiles = self._directory.rows_of(batch.customers, hashes, controls)
         limits = Limits(now, oldest, settings.max_series)
-        decision = RecordDecision(batch, self._hash_key, self._meter_of, rows, profiles, limits)
+        decision = RecordDecision(
+            batch, self._hash_key, hashes, self._meter_of, rows, profiles, limits
+        )
         staged = self._staged_records()
         for earlier in staged:
             find_ids(
@@ -220,12 +223,13 @@ class UsageShard:
         entry = decode_body(body)
         keys = None
         if isinstance(entry, RecordsEntry):
-            if any(name not in self._directory.numbers for name in entry.customers):
+            hashes = self._hash_key.hash_names(entry.customers)
+            if not self._directory.knows(hashes):
                 raise LogCorrupt("records of a customer without a subscription")
             none = np.zeros(len(entry), np.bool_)
             keys = key_rows(
                 self._hash_key,
-                entry.customers,
+                hashes,
                 [meter.id for meter in entry.meters],
                 [dimension_text(pairs) for pairs in entry.dimension_sets],
                 entry.codes,
@@ -266,9 +270,15 @@ class UsageShard:
         version: int,
         controls: Sequence[ControlEntry],
     ) -> None:
-        numbers = self._directory.numbers_of(entry.customers)
-        bands = self._directory.bands_of(numbers, entry.customers, controls)
-        counters.add(entry, keys, version, numbers, bands)
+        directory = self._directory
+        clamped = bool(controls) or len(directory.profiles) > 1
+        counters.add(
+            entry,
+            keys,
+            version,
+            number_of=lambda customer: directory.numbers.get(customer, ABSENT),
+            bands_of=(lambda customer: directory.bands_of(customer, controls)) if clamped else None,
+        )
 
     # --- reading ---------------------------------------------------------------------------------
 

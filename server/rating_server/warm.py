@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from rating_core.catalog import BillingPeriod, Charge, ChargeModel, Meter, Plan, Tier
-from rating_core.catalog import Aggregation
+from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel, Meter, Plan, Tier
 from rating_core.counter import SeriesCounter
 from rating_core.pipeline import rate_statement
 

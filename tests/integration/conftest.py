@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from rating_server.store.adapter import ask_redis, disconnect, establish, open_connection
 from rating_server.store.data_directory import DataDirectory
-from rating_server.store.embedded import EmbeddedOptions, store_command, unix_url
+from rating_server.store.store_process import EmbeddedOptions, store_command, unix_url
 
 
 class StoreProcess:
@@ -67,6 +68,26 @@ class StoreProcess:
                 await disconnect(connection)
 
         return asyncio.run(once())
+
+    def listen(self) -> int:
+        """Open a TCP port on loopback, which replication needs, and return it."""
+        for _ in range(100):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port: int = probe.getsockname()[1]
+            try:
+                self.ask("CONFIG", "SET", "port", str(port))
+            except ResponseError:
+                continue  # taken by somebody in between
+            return port
+        raise AssertionError("no free port")
+
+    def until(self, section: str, line: bytes) -> None:
+        """Wait until INFO shows a line."""
+        expires = time.monotonic() + 15
+        while line not in self.ask("INFO", section):
+            assert time.monotonic() < expires, self.ask("INFO", section)
+            time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
         """Send the store a signal."""

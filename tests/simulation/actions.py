@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+
 from redis_model import Node
 from world import DAY_US, MAX_NODES, SECOND_US, START_US, WINDOW_US, Violation
 
@@ -280,6 +282,22 @@ def _run(world, index, rounds):
     return worked
 
 
+def _stall(world, index, which):
+    """A call is decided, its commit hangs in a lost connection, and a new one works meanwhile."""
+    server = world.servers[index]
+    if server.session is None or server.connection is None or not server.session.ready:
+        return False
+    _send(world, which % 2, which, 0, index)
+    while world.network and world.network[-1][0] == "call":
+        world._deliver(world.network.pop()[1], server)
+        _flush(world, index)
+    _break(world, index)
+    _tick(world, which % len(TICKS))
+    _reconnect(world, index)
+    _run(world, index, 7)
+    return True
+
+
 def _look(world):
     if not world.head().hashes:
         return False
@@ -312,6 +330,7 @@ _ACTIONS = {
     "drop dead": _drop_dead_requests,
     "full": _full,
     "run": _run,
+    "stall": _stall,
     "look": _look,
 }
 
@@ -333,19 +352,21 @@ _SOMETIMES = (
     ("full", 2),
     ("run", 14),
     ("burst", 6),
+    ("stall", 2),
 )
 
 
-def draw_config(rng, focus=()):
-    """Draw what is fixed for one history; ``focus`` names actions that must be on."""
-    on = [name for name, _ in _SOMETIMES if name in focus or rng.random() < 0.55]
+def draw_config(rng, focus=None):
+    """Draw what is fixed for one history; ``focus`` (name → weight) replaces what is drawn."""
+    on = [name for name, _ in _SOMETIMES if rng.random() < 0.55]
     return {
         "level": rng.choice(("durable", "durable", "replicated")),
         "same": rng.random() < 0.6,
         "page": rng.choice((1, 2, 3, 64)),
         "eager": rng.random() < 0.6,
         "recover": rng.random() < 0.25,
-        "on": on,
+        "on": on if focus is None else list(focus),
+        "weights": focus or {},
     }
 
 
@@ -353,16 +374,19 @@ def draw_weights(config):
     """Return names and cumulative weights of the actions that are on."""
     chosen = [*_ALWAYS, *((name, w) for name, w in _SOMETIMES if name in config["on"])]
     total, cumulative = 0, []
-    for _, weight in chosen:
-        total += weight
+    for name, weight in chosen:
+        total += config["weights"].get(name, weight)
         cumulative.append(total)
     return [name for name, _ in chosen], cumulative
 
 
 def draw_action(rng, names, cumulative):
     """Draw one action with all its arguments."""
-    name = rng.choices(names, cum_weights=cumulative)[0]
-    below = lambda n: int(rng.random() * n)
+    name = names[bisect(cumulative, rng.random() * cumulative[-1])]
+
+    def below(limit):
+        return int(rng.random() * limit)
+
     if name == "send":
         return (name, below(2), below(4), below(2), below(2))
     if name in ("net", "lose", "exec", "sync", "replicate", "drop dead", "redis crash"):
@@ -379,8 +403,8 @@ def draw_action(rng, names, cumulative):
         return (name, "ab"[below(2)], below(2))
     if name == "control":
         return (name, *CONTROLS[below(len(CONTROLS))], below(2))
-    if name == "burst":
-        return (name, below(2), below(10))
+    if name in ("burst", "stall"):
+        return (name, below(2), below(12))
     if name == "timer":
         return (name, below(2), below(4))
     if name == "full":
@@ -468,20 +492,21 @@ def finish(world, rng):
         if here and status == "TOO_OLD" and time > here[1] + WINDOW_US + DAY_US - SECOND_US * 5:
             continue  # it came back after its id was forgotten (S7.1)
         acknowledged = any(known[0] == record for known in world.acknowledged)
-        if here and here[0] == record and current and not acknowledged and not _open(world, call):
+        if here and here[0] == record and current and not acknowledged:
+            if _open(world, call, record):
+                continue
             raise Violation(f"REJECTED: {status} for {record[0]}, which was counted after all")
     world.check_hashes()
     if world.config["recover"]:
         _check_recovery(world, rng)
 
 
-def _open(world, call):
-    """Whether another attempt of one of the call's records was open beside it (S7.3)."""
-    ids = {record[0] for record in call.records}
+def _open(world, call, record):
+    """Whether another attempt of a record was open beside this call (S7.3)."""
     return any(
         other is not call
         and (other.open or other.ended is None or other.ended > call.began)
-        and any(record[0] in ids for record in other.records)
+        and any(other_record[0] == record[0] for other_record in other.records)
         for other in world.calls
     )
 

@@ -144,28 +144,28 @@ class FoldsIncrements(SimulatedSession):
 
 @dataclass(frozen=True)
 class Variant:
-    """A broken copy: its session, the rules its Redis lacks, the actions that reveal it."""
+    """A broken copy: its session, the rules its Redis lacks, the actions that reveal it.
+
+    ``focus`` gives the faults that are on in its histories, with their weights.
+    """
 
     session: type = SimulatedSession
     redis: frozenset = frozenset()
-    focus: tuple = ()
+    focus: dict | None = None
 
 
-_FAULTS = ("break", "run", "control", "tick")
+_SPLITS = {"failover": 4, "run": 20, "break": 6, "control": 6, "look": 3, "burst": 6}
+_FOLDS = {"failover": 3, "run": 25, "look": 6, "burst": 6, "break": 4, "timer": 12}
 BROKEN = {
-    "P1": Variant(WithoutCheck, focus=("run", "control")),
-    "P2": Variant(AnswersRestOnNothing, focus=("run", "control", "break")),
-    "P3": Variant(DecidesAgain, focus=(*_FAULTS, "drop dead")),
-    "P4": Variant(SameBytes, focus=("control", "run", "break")),
-    "P5": Variant(Believes, focus=("failover", "run")),
-    "P6": Variant(WaitsForNothing, focus=("failover", "run")),
-    "P6 old writes": Variant(BelievesOldWrites, focus=("failover", "run", "break")),
-    "P7 mark": Variant(FoldsFromTheMark, focus=("run", "look")),
-    "P7 increments": Variant(FoldsIncrements, focus=("run", "look")),
-    "P7 token": Variant(
-        SkipsReading, frozenset({"fold token"}), focus=("failover", "run", "look", "break")
-    ),
-    "P8 cursor": Variant(
-        redis=frozenset({"fold cursor", "fold expected"}), focus=("failover", "run", "look")
-    ),
+    "P1": Variant(WithoutCheck),
+    "P2": Variant(AnswersRestOnNothing),
+    "P3": Variant(DecidesAgain, focus={"stall": 20, "run": 12}),
+    "P4": Variant(SameBytes, focus={"control": 14, "run": 20, "break": 6, "burst": 6}),
+    "P5": Variant(Believes, focus=_SPLITS),
+    "P6": Variant(WaitsForNothing, focus=_SPLITS),
+    "P6 old writes": Variant(BelievesOldWrites, focus=_SPLITS),
+    "P7 mark": Variant(FoldsFromTheMark, focus=_FOLDS),
+    "P7 increments": Variant(FoldsIncrements, focus=_FOLDS),
+    "P7 token": Variant(SkipsReading, frozenset({"fold token"}), _FOLDS),
+    "P8 cursor": Variant(redis=frozenset({"fold cursor", "fold expected"}), focus=_FOLDS),
 }

@@ -9,6 +9,7 @@ their requests; a closed one may still have requests that execute ("zombie").
 from __future__ import annotations
 
 from collections import Counter
+from typing import ClassVar
 
 from rating_core.metering.protocol import (
     EMPTY_TOKEN,
@@ -76,7 +77,7 @@ class Node:
 
 
 class Connection:
-    """Requests on their way in, and replies, each with the state index that must be synced first."""
+    """Requests on their way in, and replies with the state index that must be synced first."""
 
     __slots__ = ("node", "open", "replies", "requests", "server", "written")
 
@@ -201,7 +202,7 @@ class RedisModel:
             self.coverage["fold rounds"] += 1
         return FoldReply(True, new.mark, new.cursor), new
 
-    _execute = {  # noqa: RUF012  (a constant table of unbound methods)
+    _execute: ClassVar = {
         Commit: _commit,
         Check: _check,
         ReadLog: _read,

@@ -24,7 +24,7 @@ from broken import BROKEN, SimulatedSession
 from subjects import SUBJECTS
 from world import START_US, Violation, World
 
-LONGEST = 110
+LONGEST = 80
 SHRINK_SECONDS = 20
 
 
@@ -38,7 +38,7 @@ class Campaign:
         variant = BROKEN[broken] if broken else None
         self.session = variant.session if variant else SimulatedSession
         self.redis = variant.redis if variant else frozenset()
-        self.focus = variant.focus if variant else ()
+        self.focus = variant.focus if variant else None
         # A broken copy must be caught by a promise it breaks, not by calls that it forgets.
         self.ignored = ("STUCK",) if broken else ()
         self.coverage = Counter()
@@ -109,7 +109,10 @@ class Campaign:
             return f"seed {seed}: no violation in {len(actions)} actions"
         shortest = self.shrink(config, actions, violation)
         found, trace = self.replay(config, shortest, trace=True)
-        lines = [f"seed {seed}: {violation}", f"shortest history ({len(shortest)} actions): {found}"]
+        lines = [
+            f"seed {seed}: {violation}",
+            f"shortest history ({len(shortest)} actions): {found}",
+        ]
         lines += [f"config {config}", *trace[-150:], f"actions {shortest}"]
         again = f"python tests/simulation/simulate.py --subject {self.subject_name} --replay {seed}"
         lines.append("replay: " + again + (f" --broken {self.broken}" if self.broken else ""))
@@ -150,12 +153,12 @@ def main():
     options = parser.parse_args()
     campaign = Campaign(options.subject, options.broken)
     if options.replay is not None:
-        print(campaign.explain(options.replay))
+        sys.stdout.write(campaign.explain(options.replay) + "\n")
         return 0
     result = run(campaign, options.first, options.count, options.stop_after)
     for seed in result["violations"]:
         result.setdefault("explained", campaign.explain(seed))
-    print(json.dumps(result, indent=1))
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
     return 1 if result["violations"] else 0
 
 

@@ -84,8 +84,9 @@ class UsageSubject:
     def machine(self):
         return UsageShard(bytes(16), _METERS.get)
 
+    @staticmethod
     @lru_cache(maxsize=4096)
-    def record_call(self, records):
+    def record_call(records):
         """Return the call for these records, each (id, customer, quantity, event time, meter)."""
         count = len(records)
         customers = sorted({record[1] for record in records})
@@ -120,13 +121,9 @@ class UsageSubject:
                 start_time=self._monday,
             )
         if op == "close":
-            return ClosePeriod(
-                request_id=request_id, customer=customer, period_start=self._monday
-            )
+            return ClosePeriod(request_id=request_id, customer=customer, period_start=self._monday)
         series = 9000 if request_id else 8000
-        return Configure(
-            request_id=request_id, window_us=DEFAULT_WINDOW_US, max_series=series
-        )
+        return Configure(request_id=request_id, window_us=DEFAULT_WINDOW_US, max_series=series)
 
     def question(self, customer):
         return GetCounters(customer, self._start)

@@ -92,7 +92,6 @@ class Call:
         "open",
         "records",
         "stable",
-        "token",
     )
 
 
@@ -372,7 +371,7 @@ class World:
         allowed = set()
         while True:
             allowed.add(self.truth[token].totals.get(customer, 0))
-            if token in (call.token, EMPTY_TOKEN):
+            if token in (call.stable, EMPTY_TOKEN):
                 break
             token = self.parents[token]
         self.coverage["reads checked"] += 1
@@ -386,7 +385,6 @@ class World:
         call.number = len(self.calls)
         call.client, call.records, call.control = client, records, control
         call.era, call.began, call.ended, call.open = self.era, self.step, None, True
-        call.token = self.head().token
         node = self.master
         settled = min(node.synced, node.replicated) if self.replicated else node.synced
         call.stable = node.history[settled].token
@@ -432,7 +430,10 @@ class World:
         state = self.head()
         log = state.log
         self.coverage["hash checks"] += bool(state.hashes)
-        token_at = lambda version: log[version - 1][0] if version else EMPTY_TOKEN
+
+        def token_at(version):
+            return log[version - 1][0] if version else EMPTY_TOKEN
+
         at_mark = self.truth[token_at(state.mark)].fields if state.mark <= len(log) else None
         if at_mark is None:
             raise Violation("FOLD: the mark is beyond the log")

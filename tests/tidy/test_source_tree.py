@@ -13,6 +13,7 @@ from rating_core.catalog import ChargeModel
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE_ROOTS = ("rating_core", "server", "clients", "protos", "benchmarks", "tests")
 MODULE_LINES = 400
+TEST_MODULE_LINES = 600
 FUNCTION_LINES = 70
 LINE_COLUMNS = 100
 BANNED_MODULES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
@@ -40,8 +41,13 @@ SOURCES = _sources()
 
 
 def test_modules_are_short():
-    """No hand-written module exceeds 400 lines."""
-    long = {_name(p): n for p in SOURCES if (n := len(p.read_text().splitlines())) > MODULE_LINES}
+    """No hand-written module of the product exceeds 400 lines, no test module 600."""
+    long = {}
+    for path in SOURCES:
+        limit = TEST_MODULE_LINES if _name(path).startswith("tests/") else MODULE_LINES
+        lines = len(path.read_text().splitlines())
+        if lines > limit:
+            long[_name(path)] = lines
     assert long == {}
 
 
@@ -95,8 +101,11 @@ def test_only_bootstrap_and_settings_see_the_environment():
 def test_the_core_knows_no_floating_point():
     """Quantities, prices and amounts are integers and exact decimals: no float in rating_core."""
     pattern = re.compile(r"\bfloat\(|float64|np\.float|: float\b")
-    assert [_name(p) for p in SOURCES if _name(p).startswith("rating_core/")
-            and pattern.search(p.read_text())] == []
+    assert [
+        _name(p)
+        for p in SOURCES
+        if _name(p).startswith("rating_core/") and pattern.search(p.read_text())
+    ] == []
 
 
 def test_every_package_module_says_what_it_is_for():
@@ -136,7 +145,7 @@ def test_a_charge_model_has_one_name_in_five_places(model: ChargeModel):
     cases = "".join(p.read_text() for p in (ROOT / "tests/golden/cases").glob("*.jsonl"))
     assert re.search(rf'"model":\s*"{name}"', cases)
     page = (ROOT / "docs/reference/charge-models.md").read_text()
-    assert re.search(rf"^#+ .*`{name}`", page, re.MULTILINE)
+    assert re.search(rf"^#+ {name}$", page, re.MULTILINE)
     proto = (ROOT / "protos/ratewright/v1/plan.proto").read_text()
     assert f"CHARGE_MODEL_{name.upper()} =" in proto
 
@@ -155,9 +164,12 @@ def test_relative_links_lead_somewhere():
     """Every relative link of the documentation points at a file that exists."""
     dead = []
     for path in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
-            if "://" not in target and not (path.parent / target).exists():
-                dead.append(f"{_name(path)}: {target}")
+        targets = re.findall(r"\]\(([^)#\s]+)", path.read_text())
+        dead += [
+            f"{_name(path)}: {target}"
+            for target in targets
+            if "://" not in target and not (path.parent / target).exists()
+        ]
     assert dead == []
 
 

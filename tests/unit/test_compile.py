@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from rating_core.adjustments.commitment import priced_commitments
 from rating_core.catalog import (
     Aggregation,
     BillingPeriod,
@@ -21,7 +22,7 @@ from rating_core.catalog import (
     Rounding,
     Tier,
 )
-from rating_core.compile import compile_plans, priced_commitments
+from rating_core.compile import compile_plans
 from rating_core.kernels.package import package_blocks
 from rating_core.kernels.piece import tier_spans
 from rating_core.kernels.tables import ChargeColumn, CommitmentColumn, PieceColumn, PlanColumn

@@ -126,6 +126,13 @@ OUT_OF_RANGE = {
         ),
         maximum_amount=Decimal(1),
     ),
+    "running-total-by-little-under-a-plan-maximum": replace(
+        plan(
+            replace(PER_UNIT, unit_price=Decimal("0.01")),
+            Charge("fee", ChargeModel.FLAT_FEE, amount=Decimal("0.05")),
+        ),
+        maximum_amount=Decimal(1),
+    ),
     "minimum-at-a-fine-scale": plan(replace(PER_UNIT, minimum_amount=Decimal(10**8)), scale=12),
     "commitment-sees-too-much": replace(
         plan(
@@ -188,6 +195,21 @@ def test_exact_amounts_are_cut_before_they_are_tested() -> None:
         by_kernel(by_line, {})
 
 
+def test_total_that_is_rounded_out_of_range() -> None:
+    """At stage `statement` all lines and the cut sum may fit, and the rounded total not (S1.2)."""
+    charges = [
+        Charge(name, ChargeModel.FLAT_FEE, amount=Decimal(amount))
+        for name, amount in (("most", "922337203685477.57973"), ("rest", "0.00103"))
+    ]
+    priced = plan(*charges, stage=RoundingStage.STATEMENT, scale=4)
+    down = replace(priced, rounding=replace(priced.rounding, mode=RoundingMode.DOWN))
+    assert reference_statement(down, {}).total == by_kernel(down, {}).total == INT64_MAX
+    with pytest.raises(OutOfRange):
+        reference_statement(priced, {})
+    with pytest.raises(OutOfRange):
+        by_kernel(priced, {})
+
+
 def test_counters_that_do_not_fit_are_refused() -> None:
     """A series, or a charge's sum over its series, that does not fit is refused (S1.2)."""
     model = Meter("units", Aggregation.SUM, dimensions=("model",))
@@ -201,6 +223,11 @@ def test_counters_that_do_not_fit_are_refused() -> None:
             reference_statement(priced, {"units": entries})
         with pytest.raises(OutOfRange):
             by_kernel(priced, {"units": entries})
+    elsewhere = replace(priced.charges[0], where=(("model", ("third",)),))
+    with pytest.raises(OutOfRange):
+        reference_statement(replace(priced, charges=(elsewhere,)), {"units": (one, one)})
+    with pytest.raises(OutOfRange):
+        by_kernel(replace(priced, charges=(elsewhere,)), {"units": (one, one)})
     apart = tuple(
         replace(charge, where=(("model", (name,)),))
         for charge, name in (

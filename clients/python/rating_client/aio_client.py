@@ -67,8 +67,9 @@ class AsyncClient:
                 request_serializer=type(call.request).SerializeToString,
                 response_deserializer=call.response.FromString,
             )
+        deadline = self.options.timeout_seconds if timeout is None else timeout
         try:
-            response = await method(call.request, timeout=timeout or self.options.timeout_seconds)
+            response = await method(call.request, timeout=deadline)
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
         return call.read(response)

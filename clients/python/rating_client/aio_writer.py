@@ -141,6 +141,7 @@ class AsyncUsageWriter:
     async def close(self, timeout: float | None = None) -> WriterCounters:
         """Flush, then end the writer; as `UsageWriter.close`."""
         if self._core.stopped:
+            self._core.check_error_was_raised()
             return self._core.counters()
         try:
             return await self.flush(timeout)
@@ -199,9 +200,10 @@ class AsyncUsageWriter:
         call = self._open()
         reader = asyncio.create_task(self._read(call))
         sender = asyncio.create_task(self._send(call))
-        reader.add_done_callback(lambda _: self._work.notify())
+        for task in (reader, sender):
+            task.add_done_callback(lambda _: self._work.notify())
         try:
-            overdue = await self._watch(reader)
+            overdue = await self._watch(reader, sender)
         finally:
             sender.cancel()
             call.cancel()
@@ -210,16 +212,19 @@ class AsyncUsageWriter:
         error: BaseException = answer_overdue()
         if not overdue:
             error = stream_ended() if reader.cancelled() else reader.result()
+        if not sender.cancelled() and sender.exception() is not None:
+            sender.result()
         if not isinstance(error, RatewrightError):
             raise error
         if not self._core.stopped:
             self._report(self._core.delivery.lost(error, time.monotonic()))
 
-    async def _watch(self, reader: asyncio.Task[BaseException]) -> bool:
+    async def _watch(self, reader: asyncio.Task[BaseException], sender: asyncio.Task[None]) -> bool:
         """Wait until the stream is over; return whether it is because an answer is overdue."""
         while True:
             now = time.monotonic()
-            if reader.done() or self._core.stopped:
+            broken = sender.done() and sender.exception() is not None
+            if reader.done() or broken or self._core.stopped:
                 return False
             if self._core.delivery.stalled(now):
                 return True

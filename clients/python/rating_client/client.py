@@ -70,8 +70,9 @@ class Client:
                 request_serializer=type(call.request).SerializeToString,
                 response_deserializer=call.response.FromString,
             )
+        deadline = self.options.timeout_seconds if timeout is None else timeout
         try:
-            response = method(call.request, timeout=timeout or self.options.timeout_seconds)
+            response = method(call.request, timeout=deadline)
         except grpc.RpcError as error:
             raise error_from_rpc(error) from error
         return call.read(response)

@@ -16,8 +16,8 @@ from rating_client.values import INT64_MAX, UsageRecord, to_micros, to_units
 
 EVENT_ID_BYTES_MAX = 255
 CUSTOMER_BYTES_MAX = 128
-_ROW_BYTES = 24
-"""Bytes of a row beside its event id: three indexes, a length, a quantity, a time."""
+_ROW_BYTES = 30
+"""Most bytes of a row beside its event id: three indexes, a length, a quantity, a time."""
 _INTEGER_FORMATS = frozenset("bBhHiIlLqQnN")
 
 
@@ -238,7 +238,7 @@ def _compact(index: list[int], size: int, what: str) -> tuple[list[int], list[in
     return used, list(map(place.__getitem__, index))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class UsageColumns:
     """Records as columns, for bulk writing: row i of every column is record i (DESIGN of the API).
 

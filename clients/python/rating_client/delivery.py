@@ -16,7 +16,7 @@ import grpc
 
 from ratewright.v1 import usage_service_pb2 as usage_api
 from rating_client.columns import Payload
-from rating_client.errors import Internal, RatewrightError
+from rating_client.errors import Internal, RatewrightError, Unavailable
 from rating_client.options import WriterOptions
 from rating_client.values import RecordOutcome, RecordStatus, RejectReason, outcome
 
@@ -56,6 +56,11 @@ class Verdict(Enum):
     """Nothing that this writer sends will be taken."""
 
 
+def _given_up() -> RatewrightError:
+    message = "some records got no status in the time that was set"
+    return Unavailable(message, code=grpc.StatusCode.UNAVAILABLE)
+
+
 def verdict(error: RatewrightError) -> Verdict:
     """Return what a stream error means: only what may be retried is RETRY."""
     if error.code is grpc.StatusCode.UNAVAILABLE:
@@ -77,9 +82,9 @@ class BatchResult:
     """What became of one batch: records ``first_record`` … of this writer, in order of writing.
 
     ``statuses`` and ``reasons`` hold one byte a record, the numbers of RecordStatus and
-    RejectReason. ``attempts`` is how often the batch was sent: after more than one, a DUPLICATE is
-    mostly this writer's own first try. ``error`` is set if the server refused the batch as a whole
-    (its records are REJECTED), or if delivery was given up (unknown ones are RETRY).
+    RejectReason. ``attempts`` is how often the batch was given to a stream: after more than one, a
+    DUPLICATE is mostly this writer's own first try. ``error`` is set if the server refused the
+    batch as a whole (its records are REJECTED), or if delivery was given up (unknown: RETRY).
     """
 
     first_record: int
@@ -348,7 +353,7 @@ class Delivery:
             if deadline is not None and now >= deadline:
                 self._waiting.remove(batch)
                 self._suspects.discard(batch.number)
-                results.append(batch.result(self.last_error))
+                results.append(batch.result(self.last_error or _given_up()))
         return results
 
     def abandon(self, error: RatewrightError) -> list[BatchResult]:

@@ -20,7 +20,6 @@ RatewrightError              code, reason, metadata, message, field_violations, 
     └── WriterClosed         the writer was closed, or stopped by an error
 PlanDocumentError(ValueError)  a plan or usage document with faults, found before any call
 """
-# ruff: noqa: N818 - the classes are named for the canonical codes that they stand for
 
 from __future__ import annotations
 
@@ -30,6 +29,7 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -225,7 +225,7 @@ def _details(trailing_metadata: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             elif detail.Unpack(retry):
                 delay = retry.retry_delay
                 found["retry_after"] = delay.seconds + delay.nanos / 1e9
-    except ValueError:  # a proxy may put anything there; DecodeError is a ValueError
+    except (DecodeError, ValueError):  # a proxy may put anything there
         return found
     return found
 

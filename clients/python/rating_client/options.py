@@ -24,7 +24,8 @@ _IDEMPOTENT = {
 """The unary methods. Creating is idempotent because the client always sends a request_id."""
 
 _BATCH_RECORDS_MAX = 100_000
-_BATCH_BYTES_MAX = 8 << 20
+_BATCH_BYTES_MAX = (8 << 20) - (64 << 10)
+"""The API's limit, less room for the last record and what the sizes leave out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ class WriterOptions:
     batch_records: int = 8_192
     """A batch is sent when it holds so many records, 1 to 100,000 …"""
     batch_bytes: int = 1 << 20
-    """… or about so many bytes, 1 KiB to 8 MiB …"""
+    """… or about so many bytes, 1 KiB to 8 MiB less 64 KiB …"""
     batch_delay_seconds: float = 0.05
     """… or when its oldest record is so old and fewer than ``batches_in_flight`` are under way."""
     batches_in_flight: int = 4
@@ -99,7 +100,7 @@ class WriterOptions:
     """A stream whose oldest batch waits longer for its answer is given up, its batches resent."""
     backoff_initial_seconds: float = 0.05
     """First wait before a new try; it doubles with each failure in a row, less up to a half."""
-    backoff_max_seconds: float = 5.0
+    backoff_max_seconds: float = 2.0
     """Longest such wait; a server may ask for a longer one by RetryInfo."""
     give_up_after_seconds: float | None = None
     """A batch that failed so long ago for the first time and is still not answered is reported

@@ -113,18 +113,18 @@ class UsageWriter:
         """Take many records as columns and return their numbers; errors as `write`.
 
         They are cut into batches by the writer's options. ``timeout`` bounds each wait for room: a
-        TimeoutError may leave the first batches taken, which `counters.written` tells.
+        TimeoutError may leave the first batches taken, which `counters.written` tells. The
+        numbers are those of these records only if no other thread writes meanwhile.
         """
-        first = self._core.written
         options = self._core.options
-        last = first
+        first: int | None = None
         for payload in columns.payloads(options.batch_records, options.batch_bytes):
             with self._lock:
                 self._wait_for_room(payload.record_count, timeout)
-                first = self._core.written if last == first else first
+                first = self._core.written if first is None else first
                 self._core.take_payload(payload)
-                last = self._core.written
                 self._wake()
+        first = self.counters.written if first is None else first
         return range(first, first + len(columns))
 
     def flush(self, timeout: float | None = None) -> WriterCounters:
@@ -144,13 +144,15 @@ class UsageWriter:
             return self._core.counters()
 
     def close(self, timeout: float | None = None) -> WriterCounters:
-        """Flush, then end the writer; errors as `flush`. Closing twice does nothing.
+        """Flush, then end the writer; errors as `flush`. Closing again does nothing, but that
+        an error which stopped the writer is always raised once.
 
         Whatever is unanswered after ``timeout`` seconds is reported with RETRY before this raises.
         """
         with self._lock:
             self._refuse_reporter("close")
             if self._core.stopped:
+                self._core.check_error_was_raised()
                 return self._core.counters()
         try:
             return self.flush(timeout)

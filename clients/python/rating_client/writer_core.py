@@ -72,6 +72,7 @@ class WriterCore:
         self._buffer_opened_at = 0.0
         self._outstanding: dict[int, int] = {}
         self._error: BaseException | None = None
+        self._error_raised = False
         self._failed: RatewrightError | None = None
         self._counters = WriterCounters()
         self._unanswered = 0
@@ -95,10 +96,19 @@ class WriterCore:
 
     def check_open(self) -> None:
         """Raise WriterClosed if the writer takes no more records."""
-        if self._error is not None:
-            raise WriterClosed.because("the writer stopped", self._error)
+        self._raise_error()
         if self.stopped:
             raise _closed()
+
+    def check_error_was_raised(self) -> None:
+        """Raise WriterClosed if an error stopped the writer and nothing has raised it yet."""
+        if not self._error_raised:
+            self._raise_error()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            self._error_raised = True
+            raise WriterClosed.because("the writer stopped", self._error)
 
     def has_room(self, record_count: int) -> bool:
         """Whether so many records fit under the limit of unanswered ones."""
@@ -170,8 +180,7 @@ class WriterCore:
         """
         oldest = next(iter(self._outstanding), None)
         done = oldest is None or oldest >= record_count
-        if self._error is not None:
-            raise WriterClosed.because("the writer stopped", self._error)
+        self._raise_error()
         if done and self._failed is not None:
             failed, self._failed = self._failed, None
             raise BatchFailed.because("a batch was not counted", failed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rating_client.columns import UsageColumns
 from rating_client.values import to_units
@@ -16,8 +16,7 @@ Dimensions = tuple[tuple[str, str], ...]
 Key = TypeVar("Key")
 
 
-@dataclass(frozen=True, slots=True)
-class CountedRecord:
+class CountedRecord(NamedTuple):
     """One record as pricing sees it; the quantity is exact, the time in microseconds."""
 
     customer: str
@@ -41,24 +40,33 @@ class Chunk:
         """Yield every record."""
         columns = self.columns
         sets: list[Dimensions] = [tuple(sorted(item.items())) for item in columns.dimension_sets]
-        numbers = range(len(self))
-        customers = _index(columns.customer_index, numbers)
-        meters = _index(columns.meter_index, numbers)
-        places = _index(columns.dimension_set_index, numbers)
-        for row in numbers:
-            meter, scale = columns.meters[meters[row]]
+        sets = [tuple(pair for pair in item if pair[1]) for item in sets] or [()]
+        meters = [(meter, -scale) for meter, scale in columns.meters]
+        size = len(self)
+        for customer, place, units, time_us, dimensions in zip(
+            _integers(columns.customer_index, size),
+            _integers(columns.meter_index, size),
+            _integers(columns.quantities, size),
+            _integers(columns.event_times_micros, size),
+            _integers(columns.dimension_set_index, size),
+            strict=True,
+        ):
+            meter, exponent = meters[place]
+            quantity = Decimal(units)
             yield CountedRecord(
-                columns.customers[customers[row]],
+                columns.customers[customer],
                 meter,
-                Decimal(int(columns.quantities[row])).scaleb(-scale),
-                int(columns.event_times_micros[row]),
-                sets[places[row]] if sets else (),
+                quantity.scaleb(exponent) if exponent else quantity,
+                time_us,
+                sets[dimensions],
             )
 
 
-def _index(column: Any, numbers: range) -> Sequence[int]:
-    """Return an index column; one that is left out points to the only entry."""
-    return column if len(column) else [0] * len(numbers)
+def _integers(column: Any, size: int) -> list[int]:
+    """Return a column as a list; an index that is left out points to the only entry."""
+    if not len(column):
+        return [0] * size
+    return column if isinstance(column, list) else memoryview(column).tolist()
 
 
 class ChunkBuilder:

@@ -34,7 +34,7 @@ TIME_FORMATS = ("iso", *_EPOCH_DIGITS)
 Row = Mapping[str, object]
 
 
-class RowFault(Exception):  # noqa: N818 - the glossary's word for one mistake of an input
+class RowFault(Exception):
     """One row that cannot become records: its number, counted from 1, and why in one line."""
 
     def __init__(self, number: int, message: str) -> None:

@@ -16,6 +16,8 @@ from rating_client.values import RecordStatus
 from rating_server.cli.chunks import CHUNK_RECORDS, Chunk
 from rating_server.cli.progress import Advance
 
+GIVE_UP_AFTER_S = 120
+"""A server that stays away so long ends the run; nothing is lost, the file can be sent again."""
 SHOWN_MAX = 10
 """Refused records that a summary describes; the others are only counted."""
 
@@ -94,11 +96,13 @@ class _Collector:
 def send(client: Client, chunks: Iterable[Chunk], advance: Advance) -> Summary:
     """Stream all chunks and return the summary when every record has a status.
 
-    ``advance`` is called with the number of records of each answered batch.
+    ``advance`` is called with the number of records of each answered batch. A server that is not
+    there at the start is an error at once; one that goes away later is waited for.
     """
+    next(client.list_meters(page_size=1), None)
     rows = array("q")
     collector = _Collector(rows, advance)
-    options = WriterOptions(batch_records=CHUNK_RECORDS)
+    options = WriterOptions(batch_records=CHUNK_RECORDS, give_up_after_seconds=GIVE_UP_AFTER_S)
     started = monotonic()
     with client.ingest(on_batch=collector.take, options=options) as writer:
         for chunk in chunks:

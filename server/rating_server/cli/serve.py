@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from rating_server.cli.failure import bad_input
+from rating_server.cli.failure import CommandError, bad_input
 from rating_server.settings import Settings
 
 _PREFIX = str(Settings.model_config.get("env_prefix", ""))
@@ -68,8 +68,12 @@ def read_settings(given: dict[str, Any]) -> Settings:
 def _serve(**given: Any) -> None:
     settings = read_settings(given)
     from rating_server.bootstrap import run
+    from rating_server.ports import StoreRefused
 
-    run(settings)
+    try:
+        run(settings)
+    except StoreRefused as error:
+        raise CommandError(" ".join(str(error).split())) from None
 
 
 serve = click.Command(

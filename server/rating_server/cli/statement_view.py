@@ -40,6 +40,8 @@ class SliceView:
             terms = f"{terms} × {self.percent} %" if terms else f"{self.percent} %"
         if self.flat_fee not in ("", "0"):
             terms = f"{terms} + {self.flat_fee}" if terms else self.flat_fee
+        if self.kind == "overage":
+            return f"{name}: {self.quantity} at factor {self.unit_price} adds {self.amount}"
         if self.kind == "included":
             return f"{name}: {terms} units"
         return f"{name}: {terms} = {self.amount}" if terms else f"{name}: {self.amount}"

@@ -6,6 +6,7 @@ import asyncio
 
 from grpc import aio
 
+from ratewright.v1 import catalog_service_pb2 as pb
 from rating_server.servicers import convert_plan
 from rating_server.servicers.rpc import add_service, unary
 from rating_server.usecases import read_catalogue
@@ -14,7 +15,6 @@ from rating_server.usecases.context import Context, reach
 from rating_server.usecases.create_meter import create_meter
 from rating_server.usecases.create_plan import create_plan
 from rating_server.usecases.failure import invalid
-from ratewright.v1 import catalog_service_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ratewright.document import DocumentInvalid, document_to_message, message_to_document
+from ratewright.v1 import plan_pb2
 from rating_core.metering.catalogue import StoredMeter, StoredPlan
 from rating_core.plan_document import meter_to_document
 from rating_server.servicers.convert_time import to_proto_timestamp
 from rating_server.usecases.failure import InvalidRequest, Violation, invalid
-from ratewright.document import DocumentInvalid, document_to_message, message_to_document
-from ratewright.v1 import plan_pb2
 
 
 def from_proto_plan(message: plan_pb2.Plan) -> dict[str, Any]:

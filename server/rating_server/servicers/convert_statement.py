@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
+from ratewright.v1 import statement_pb2
 from rating_core.catalog import Meter
 from rating_core.counter import SeriesCounter
 from rating_core.statement import Line, Slice, Statement
 from rating_core.units import format_decimal, format_units
-from ratewright.v1 import statement_pb2
 
 
 def to_proto_statement(

@@ -12,9 +12,7 @@ _SECONDS_MAX = 253_402_300_799  # 9999-12-31T23:59:59
 
 def valid_timestamp(message: Timestamp) -> bool:
     """Whether a Timestamp is within years 1–9999 and its nanos within a second."""
-    return (
-        _SECONDS_MIN <= message.seconds <= _SECONDS_MAX and 0 <= message.nanos <= 999_999_999
-    )
+    return _SECONDS_MIN <= message.seconds <= _SECONDS_MAX and 0 <= message.nanos <= 999_999_999
 
 
 def from_proto_timestamp(message: Timestamp) -> int:

@@ -1,4 +1,4 @@
-"""Usage records and batches from their messages to columns; no Python loop per record in a batch."""
+"""Usage records and batches from messages to columns; no Python loop per record of a batch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
+from ratewright.v1 import usage_service_pb2
 from rating_core.metering.batch import RecordBatch
 from rating_core.units import SCALE_MAX, decimals, fits_int64, parse_decimal, to_units
 from rating_server.servicers.convert_time import from_proto_timestamp, valid_timestamp
 from rating_server.usecases.context import valid_customer
 from rating_server.usecases.failure import InvalidRequest, Violation
-from ratewright.v1 import usage_service_pb2
 
 RECORDS_MAX = 1_000
 _NO_TIME = np.int64(0)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from grpc import aio
 
+from ratewright.v1 import customer_service_pb2 as pb
 from rating_core.metering.calls import Subscription
-from rating_server.servicers.convert_time import from_proto_instant, to_proto_timestamp
+from rating_server.servicers.convert_time import from_proto_timestamp, to_proto_timestamp
 from rating_server.servicers.rpc import add_service, unary
 from rating_server.usecases import read_subscriptions
 from rating_server.usecases.context import Context
 from rating_server.usecases.create_subscription import NewSubscription, create_subscription
-from rating_server.usecases.failure import InvalidRequest, Violation, invalid
-from ratewright.v1 import customer_service_pb2 as pb
+from rating_server.usecases.failure import invalid
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CustomerService"].full_name
 
@@ -29,12 +29,7 @@ class CustomerServicer:
         if not request.HasField("subscription"):
             raise invalid("subscription", "MISSING", "a subscription is required")
         asked = request.subscription
-        violations: list[Violation] = []
-        start = from_proto_instant(
-            asked.start_time, asked.HasField("start_time"), "subscription.start_time", violations
-        )
-        if violations:
-            raise InvalidRequest(violations)
+        start = from_proto_timestamp(asked.start_time) if asked.HasField("start_time") else None
         new = NewSubscription(asked.customer, asked.id, asked.plan_id, asked.plan_version, start)
         made, replayed = await create_subscription(self._context, new, request.request_id)
         return pb.CreateSubscriptionResponse(

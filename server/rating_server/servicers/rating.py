@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grpc import aio
 
+from ratewright.v1 import rating_service_pb2 as pb
 from rating_server.servicers import convert_plan
 from rating_server.servicers.convert_statement import to_proto_statement
 from rating_server.servicers.convert_time import from_proto_instant, to_proto_timestamp
@@ -12,7 +13,6 @@ from rating_server.usecases.context import Context
 from rating_server.usecases.failure import InvalidRequest, Violation, invalid
 from rating_server.usecases.preview_statement import preview_statement
 from rating_server.usecases.rate_usage import rate_usage
-from ratewright.v1 import rating_service_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RatingService"].full_name
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from grpc import aio
 
+from ratewright.v1 import usage_service_pb2 as pb
 from rating_core.metering.batch import RecordStatus
 from rating_server.servicers.convert_statement import to_proto_counter
 from rating_server.servicers.convert_time import from_proto_instant, to_proto_timestamp
@@ -16,7 +17,6 @@ from rating_server.usecases.context import Context
 from rating_server.usecases.failure import InvalidRequest, Violation
 from rating_server.usecases.get_usage import get_usage
 from rating_server.usecases.record_usage import Recorded, record_usage
-from ratewright.v1 import usage_service_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["UsageService"].full_name
 

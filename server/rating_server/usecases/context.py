@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from rating_core.metering.batch import shard_of
 from rating_core.metering.catalogue import GetPlan, StoredPlan
 from rating_core.plan_document import plan_from_document
 from rating_server.ports import ClockRefused, StoreFull, StoreUnavailable, UsageStore
-from rating_server.usecases.failure import Failure, invalid
+from rating_server.usecases.failure import Failure, InvalidRequest, Violation, invalid
 
 CUSTOMER_BYTES_MAX = 128
 REQUEST_ID_MAX = 255
@@ -87,17 +87,20 @@ async def reach(call: Awaitable[T]) -> T:
         ) from error
 
 
-def check_customer(customer: str, field_name: str = "customer") -> str:
-    """Return ``customer`` if it may be one: 1–128 bytes, no control characters, no `/`."""
+def check_customer(customer: str) -> None:
+    """Raise InvalidRequest unless ``customer`` may be one."""
+    violations = list(customer_violations(customer, "customer"))
+    if violations:
+        raise InvalidRequest(violations)
+
+
+def customer_violations(customer: str, field_name: str) -> Iterator[Violation]:
+    """Yield what is wrong with a customer id, if anything is."""
     if not customer:
-        raise invalid(field_name, "MISSING", "a customer is required")
-    if not valid_customer(customer):
-        raise invalid(
-            field_name,
-            "BAD_CUSTOMER",
-            f"expected 1 to {CUSTOMER_BYTES_MAX} bytes without control characters and `/`",
-        )
-    return customer
+        yield Violation(field_name, "MISSING", "a customer is required")
+    elif not valid_customer(customer):
+        text = f"expected 1 to {CUSTOMER_BYTES_MAX} bytes without control characters and `/`"
+        yield Violation(field_name, "BAD_CUSTOMER", text)
 
 
 def valid_customer(customer: str) -> bool:

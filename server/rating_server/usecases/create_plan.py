@@ -32,9 +32,7 @@ async def create_plan(
     """
     check_request_id(request_id)
     await reach(context.store.refresh_catalogue())
-    check = await asyncio.to_thread(
-        check_plan, document, context.minor_unit, context.store.meters
-    )
+    check = await asyncio.to_thread(check_plan, document, context.minor_unit, context.store.meters)
     if check.faults:
         faults = [Violation(f"plan.{f.path}", f.reason, f.message) for f in check.faults]
         raise InvalidRequest(faults, "PLAN_INVALID")

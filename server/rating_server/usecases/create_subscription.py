@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rating_core.bands import percentage_band
 from rating_core.catalog import ChargeModel, Plan
 from rating_core.metering.calls import CreateSubscription, Subscription
 from rating_core.metering.directory import subscription_from_facts
-from rating_server.usecases.context import Context, check_customer, check_request_id, reach
+from rating_server.usecases.context import (
+    Context,
+    check_request_id,
+    customer_violations,
+    reach,
+)
 from rating_server.usecases.control import answered
-from rating_server.usecases.failure import invalid
+from rating_server.usecases.failure import InvalidRequest, Violation
 
 SUBSCRIPTION_ID_DEFAULT = "main"
 _ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -37,18 +43,12 @@ async def create_subscription(
 
     Failures PLAN_NOT_FOUND, ALREADY_EXISTS, SUBSCRIPTION_OVERLAP (S7.7), REQUEST_ID_REUSED.
     """
-    check_customer(new.customer, "subscription.customer")
     check_request_id(request_id)
     subscription_id = new.subscription_id or SUBSCRIPTION_ID_DEFAULT
-    if not _ID.fullmatch(subscription_id):
-        raise invalid("subscription.id", "BAD_ID", f"expected {_ID.pattern}")
-    if not new.plan_id:
-        raise invalid("subscription.plan_id", "MISSING", "a plan id is required")
-    if new.plan_version < 0:
-        raise invalid("subscription.plan_version", "NEGATIVE", "expected 0 or more")
     start = context.now() if new.start_time is None else new.start_time
-    if not _EARLIEST_START <= start < _LATEST_START:
-        raise invalid("subscription.start_time", "OUT_OF_RANGE", "expected the years 1970 to 9998")
+    violations = list(_violations(new, subscription_id, start))
+    if violations:
+        raise InvalidRequest(violations)
     priced = await context.plan(new.plan_id, new.plan_version)
     call = CreateSubscription(
         customer=new.customer,
@@ -74,6 +74,19 @@ async def create_subscription(
         subscription_id=subscription_id,
     )
     return subscription_from_facts(answer.value), answer.replayed
+
+
+def _violations(new: NewSubscription, subscription_id: str, start: int) -> Iterator[Violation]:
+    where = "subscription."
+    yield from customer_violations(new.customer, where + "customer")
+    if not _ID.fullmatch(subscription_id):
+        yield Violation(where + "id", "BAD_ID", f"expected {_ID.pattern}")
+    if not new.plan_id:
+        yield Violation(where + "plan_id", "MISSING", "a plan id is required")
+    if new.plan_version < 0:
+        yield Violation(where + "plan_version", "NEGATIVE", "expected 0 or more")
+    if not _EARLIEST_START <= start < _LATEST_START:
+        yield Violation(where + "start_time", "OUT_OF_RANGE", "expected the years 1970 to 9998")
 
 
 def _bands(plan: Plan) -> dict[str, dict[str, tuple[int | None, int | None]]]:

@@ -10,8 +10,9 @@ from rating_server.usecases.failure import Failure
 async def get_usage(
     context: Context, customer: str, instant: int | None
 ) -> tuple[Subscription, CountersAnswer]:
-    """Return the subscription and the counters of the period that holds ``instant`` (µs, None: now), exact now.
+    """Return the subscription and the counters of the period that holds ``instant``.
 
+    The instant is in µs, None is now; the counters are exact at the moment of the answer.
     Failure SUBSCRIPTION_NOT_FOUND if no subscription of the customer holds the instant.
     """
     check_customer(customer)

@@ -10,9 +10,7 @@ from rating_server.usecases.failure import Failure
 from rating_server.usecases.page import page_of
 
 
-async def get_subscription(
-    context: Context, customer: str, subscription_id: str
-) -> Subscription:
+async def get_subscription(context: Context, customer: str, subscription_id: str) -> Subscription:
     """Return a subscription of a customer; Failure SUBSCRIPTION_NOT_FOUND."""
     check_customer(customer)
     for subscription in await _of_customer(context, customer):

@@ -65,6 +65,7 @@ class WireServer(api_grpc.UsageServiceServicer):
         self.records: dict[tuple[str, bytes], tuple[Any, ...]] = {}
         self.times_counted = 0
         self.faults: deque[Fault] = deque()
+        self.unary_failures = 0
         self.gate = threading.Event()
         self.gate.set()
         self.streams = 0
@@ -154,6 +155,20 @@ class WireServer(api_grpc.UsageServiceServicer):
             if last:
                 self.abort(context, fault.code, fault.reason, fault.retry_after)
             yield self.answer(request.batch_number, statuses, reasons)
+
+    def RecordUsage(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        """Count single records by their ids."""
+        if self.unary_failures:
+            self.unary_failures -= 1
+            self.abort(context, grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", 0.25)
+        results = []
+        for item in request.records:
+            key = (item.customer, item.event_id.encode())
+            known = key in self.records
+            self.records[key] = (item.meter, item.quantity)
+            status = api.RECORD_STATUS_DUPLICATE if known else api.RECORD_STATUS_ACCEPTED
+            results.append(api.RecordResult(status=status))
+        return api.RecordUsageResponse(results=results)
 
     @staticmethod
     def answer(number: int, statuses: list[int], reasons: list[int]) -> api.IngestUsageResponse:

@@ -16,8 +16,11 @@ import pytest
 from rating_client import (
     BatchFailed,
     BatchResult,
+    Client,
+    ClientOptions,
     RecordStatus,
     RejectReason,
+    Unavailable,
     UsageColumns,
     WriterClosed,
 )
@@ -206,10 +209,39 @@ def test_a_fatal_error_surfaces(wire, open_writer, record, fault):
     assert caught.value.reason == "NOT_ALLOWED"
     with pytest.raises(WriterClosed):
         writer.write(record(2))
+    writer.close()
     assert [result[0].status for result in results] == [RecordStatus.RETRY]
     assert results[0].error.reason == "NOT_ALLOWED"
     assert writer.counters.retry == 1
     assert writer.counters.unanswered == 0
+
+
+def test_closing_raises_an_error_that_nothing_else_raised(wire, open_writer, record, fault):
+    """A writer that stopped unnoticed says so when it is closed, once."""
+    wire.faults.append(fault(cut_after=0, code=grpc.StatusCode.UNIMPLEMENTED, reason=""))
+    stopped = threading.Event()
+    writer = open_writer(lambda _: stopped.set())
+    writer.write(record(1))
+    assert stopped.wait(20)
+    with pytest.raises(WriterClosed) as caught:
+        writer.close()
+    assert caught.value.code is grpc.StatusCode.UNIMPLEMENTED
+    writer.close()
+
+
+def test_unary_calls_are_tried_again(wire, record):
+    """RecordUsage that finds the server UNAVAILABLE twice succeeds at the third try."""
+    wire.unary_failures = 2
+    with Client(wire.target) as client:
+        assert [found.status for found in client.record_usage([record(1), record(1)])] == [
+            RecordStatus.ACCEPTED,
+            RecordStatus.DUPLICATE,
+        ]
+        wire.unary_failures = 1
+        with Client(wire.target, ClientOptions(unary_attempts=1)) as hasty:
+            with pytest.raises(Unavailable) as caught:
+                hasty.record_usage([record(2)])
+            assert caught.value.retry_after == 0.25
 
 
 def test_a_refused_batch_is_found_and_the_others_are_counted(wire, open_writer, record, fault):

@@ -13,12 +13,22 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rating_core.metering.protocol import EMPTY_TOKEN, AckLevel, Decision
+from rating_core.metering.protocol import (
+    EMPTY_TOKEN,
+    AckLevel,
+    Check,
+    Command,
+    Decision,
+    FoldRead,
+    ReadLog,
+    Wait,
+)
 from rating_core.metering.session import ShardSession
 from rating_server.ports import ClockRefused, StoreFull, StoreUnavailable
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.driver import SessionDriver
 from rating_server.store.keys import shard_keys
+from rating_server.store.wire import ReplyUnreadable, Wire
 
 KEYS = shard_keys(0)
 
@@ -97,8 +107,11 @@ def now_us() -> int:
 class Server:
     """One server's driver and machine."""
 
-    def __init__(self, url: str, clock=now_us, **options: object) -> None:
+    def __init__(
+        self, url: str, clock=now_us, level: AckLevel = AckLevel.DURABLE, **options: object
+    ) -> None:
         self.stopped = False
+        self._level = level
         self.machines: list[Ids] = []
         self._clock = clock
         self.driver = SessionDriver(
@@ -113,7 +126,7 @@ class Server:
 
     def _build(self) -> ShardSession:
         self.machines.append(Ids())
-        return ShardSession(self.machines[-1], os.urandom(16), AckLevel.DURABLE, self._clock)
+        return ShardSession(self.machines[-1], os.urandom(16), self._level, self._clock)
 
     async def until_acknowledged(self, call: str) -> object:
         """Send a call again until it is answered, as a client does."""
@@ -382,3 +395,79 @@ def test_nobody_there_and_close(free_port: int) -> None:
                 await server.driver.call("late")
 
     asyncio.run(scenario())
+
+
+def test_store_that_takes_no_writes_is_not_hammered(store_factory) -> None:
+    """READONLY and the like end the connection; the driver comes back slowly, and recovers."""
+    private = store_factory()
+
+    def connections() -> int:
+        lines = private.ask("INFO", "stats").decode().splitlines()
+        counts = dict(line.split(":") for line in lines if ":" in line)
+        return int(counts["total_connections_received"])
+
+    async def scenario() -> None:
+        server = Server(private.url)
+        async with serving(server):
+            assert await server.driver.call("before") == "ACCEPTED"
+            await asyncio.to_thread(private.ask, "REPLICAOF", "127.0.0.1", "1")
+            with pytest.raises(StoreUnavailable):
+                await server.driver.call("during", timeout=0.3)
+            before = await asyncio.to_thread(connections)
+            await asyncio.sleep(1.5)
+            assert await asyncio.to_thread(connections) - before < 8
+            assert "read only" in server.driver.problem.lower()
+            await asyncio.to_thread(private.ask, "REPLICAOF", "NO", "ONE")
+            assert await server.until_acknowledged("after") == "ACCEPTED"
+            assert await server.driver.ask("") == 3
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.faults
+def test_replicated_answers_wait_for_the_replica(store_factory) -> None:
+    """At REPLICATED nothing is acknowledged while the replica stands still (P6)."""
+    primary = store_factory(repl_diskless_sync_delay="0")
+    replica = store_factory(replicaof=f"127.0.0.1 {primary.listen()}")
+    primary.until("replication", b"state=online")
+
+    async def scenario() -> None:
+        server = Server(
+            primary.url, level=AckLevel.REPLICATED, deadline=2.0, replicas=1, wait_ms=100
+        )
+        async with serving(server):
+            assert await server.driver.call("before") == "ACCEPTED"
+            assert await asyncio.to_thread(replica.ask, "XLEN", KEYS.log) == 1
+            replica.signal(signal.SIGSTOP)
+            for call in ("during", "before"):
+                with pytest.raises(StoreUnavailable):
+                    await server.driver.call(call, timeout=0.3)
+            with pytest.raises(StoreUnavailable):
+                await server.driver.ask("", timeout=0.3)
+            assert await asyncio.to_thread(primary.ask, "XLEN", KEYS.log) == 2
+            replica.signal(signal.SIGCONT)
+            assert await server.driver.call("during") == "DUPLICATE"
+            assert await server.driver.ask("") == 2
+            assert await asyncio.to_thread(replica.ask, "XLEN", KEYS.log) == 2
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("command", "raw"),
+    [
+        (Check(0, EMPTY_TOKEN, 0, touch=False), [b"OK", b"1", EMPTY_TOKEN]),
+        (Check(0, EMPTY_TOKEN, 0, touch=False), [b"FINE", b"1", EMPTY_TOKEN, b"0"]),
+        (Check(0, EMPTY_TOKEN, 0, touch=False), b"OK"),
+        (Check(0, EMPTY_TOKEN, 0, touch=False), [b"OK", b"x", EMPTY_TOKEN, b"0"]),
+        (ReadLog(0, 1), [[b"1-1", [b"p", EMPTY_TOKEN, b"e", b""]]]),
+        (ReadLog(0, 1), [[b"1-0", [b"p", EMPTY_TOKEN]]]),
+        (ReadLog(0, 1), None),
+        (FoldRead(("a",)), [b"0", b"0"]),
+        (Wait(), b"1"),
+    ],
+)
+def test_unreadable_replies_are_named(command: Command, raw: object) -> None:
+    """A reply that cannot be is one kind of error, whatever is wrong with it."""
+    with pytest.raises(ReplyUnreadable):
+        Wire(KEYS).decode(command, raw)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from rating_server.ports import StoreRefused
-from rating_server.store import embedded
+from rating_server.store import embedded, store_process
 from rating_server.store.adapter import ask_redis, disconnect, establish, open_connection
 from rating_server.store.data_directory import (
     DataDirectory,
@@ -25,7 +25,8 @@ from rating_server.store.data_directory import (
     is_locked,
     process_start_ticks,
 )
-from rating_server.store.embedded import EmbeddedOptions, EmbeddedStore, status, stop_orphan
+from rating_server.store.embedded import EmbeddedStore, status, stop_orphan
+from rating_server.store.store_process import EmbeddedOptions
 
 HOLDER = """
 import asyncio, sys
@@ -176,7 +177,7 @@ def test_store_that_disagrees_is_not_adopted(tmp_path: Path) -> None:
         directory = DataDirectory(tmp_path)
         record = json.loads(directory.record_file.read_text())
         directory.record_file.write_text(json.dumps(record | {"run_id": "f" * 40}))
-        store = EmbeddedStore(tmp_path, EmbeddedOptions(start_timeout=0.3))
+        store = EmbeddedStore(tmp_path)
         with pytest.raises(StoreRefused, match="store stop") as refused:
             await store.start()
         assert refused.value.reason == "STORE_NOT_ADOPTED"
@@ -188,13 +189,29 @@ def test_store_that_disagrees_is_not_adopted(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
+def test_orphan_that_cannot_be_reached_is_not_doubled(
+    tmp_path: Path, run_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An orphan whose socket was swept away is never joined by a second store; it can be ended."""
+    monkeypatch.setattr(embedded, "_SILENCE_S", 0.3)
+    pid = orphan(tmp_path)
+    (run_directory,) = run_root.iterdir()
+    shutil.rmtree(run_directory)
+    with pytest.raises(StoreRefused) as refused:
+        asyncio.run(EmbeddedStore(tmp_path).start())
+    assert refused.value.reason == "STORE_NOT_ADOPTED"
+    assert asyncio.run(stop_orphan(tmp_path)) == pid
+    assert status(tmp_path).state == "STOPPED"
+
+
+@pytest.mark.faults
 def test_stop_orphan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`stop_orphan` ends an orphan, also one that hangs, and says 0 where there is none."""
     assert asyncio.run(stop_orphan(tmp_path / "nowhere")) == 0
     pid = orphan(tmp_path)
     assert asyncio.run(stop_orphan(tmp_path)) == pid
     assert asyncio.run(stop_orphan(tmp_path)) == 0
-    monkeypatch.setattr(embedded, "_SIGNAL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(store_process, "_SIGNAL_TIMEOUT_S", 0.2)
     pid = orphan(tmp_path)
     os.kill(pid, signal.SIGSTOP)
     assert asyncio.run(stop_orphan(tmp_path)) == pid
@@ -280,7 +297,6 @@ def test_store_that_cannot_start_says_why(tmp_path: Path) -> None:
         directory = DataDirectory(tmp_path)
         assert not is_locked(directory.server_lock)
         assert not is_locked(directory.store_lock)
-        directory.forget_store()
 
     asyncio.run(scenario())
 
@@ -296,3 +312,13 @@ def test_long_run_path_is_refused(
         asyncio.run(EmbeddedStore(tmp_path).start())
     assert refused.value.reason == "RUN_DIRECTORY_UNUSABLE"
     long.rmdir()
+
+
+def test_platform_without_a_store_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the binary cannot be run, the error names the way out."""
+    monkeypatch.setattr(store_process, "get_binary_path", lambda: tmp_path / "absent")
+    with pytest.raises(StoreRefused, match="URL of a Redis") as refused:
+        asyncio.run(EmbeddedStore(tmp_path).start())
+    assert refused.value.reason == "STORE_NOT_STARTED"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -87,18 +86,8 @@ def test_replicas_and_roles(store_factory, store) -> None:
     with pytest.raises(StoreRefused, match="REPLICATED was asked for"):
         check(store, AckLevel.REPLICATED, replicas=1)
     primary = store_factory(repl_diskless_sync_delay="0")
-    # Replication needs TCP: any free port will do, on loopback.
-    for port in range(20_000, 60_000, 97):
-        try:
-            primary.ask("CONFIG", "SET", "port", str(port))
-        except Exception:  # noqa: BLE001, S112 - the port is taken: the next one
-            continue
-        break
-    replica = store_factory(replicaof=f"127.0.0.1 {port}")
-    expires = time.monotonic() + 10
-    while b"connected_slaves:1" not in primary.ask("INFO", "replication"):
-        assert time.monotonic() < expires
-        time.sleep(0.05)
+    replica = store_factory(replicaof=f"127.0.0.1 {primary.listen()}")
+    primary.until("replication", b"state=online")
     durability, _ = check(primary, AckLevel.REPLICATED, replicas=1)
     assert durability.level is AckLevel.REPLICATED
     with pytest.raises(StoreRefused) as refused:
@@ -155,6 +144,21 @@ def test_store_that_is_not_there(free_port: int) -> None:
 
     with pytest.raises(StoreUnavailable, match="does not answer"):
         check(Nowhere)
+
+
+@pytest.mark.parametrize(
+    "bad", ["http://127.0.0.1", "localhost:6379", "redis://h/0?protocol=x", "redis://h?no_such=1"]
+)
+def test_bad_url_is_refused_without_repeating_it(bad: str) -> None:
+    """A URL that is none is refused, and not shown, because it may hold a password."""
+
+    class Bad:
+        url = bad
+
+    with pytest.raises(StoreRefused) as refused:
+        check(Bad)
+    assert refused.value.reason == "STORE_URL_INVALID"
+    assert bad not in str(refused.value)
 
 
 def test_guard_stops_commits_before_the_limits(store, caplog) -> None:

@@ -30,7 +30,7 @@ from rating_core.metering.shard import (
     StateDigest,
     UsageShard,
 )
-from rating_server.ports import StoreRefused, StoreUnavailable, UsageStore
+from rating_server.ports import StoreFull, StoreRefused, StoreUnavailable, UsageStore
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.keys import LogKeys, shard_keys
@@ -374,6 +374,37 @@ def test_unfit_store_and_corrupt_log_end_the_start(store) -> None:
     with pytest.raises(StoreRefused, match="log 1: ") as refused:
         asyncio.run(start(start_timeout=20.0))
     assert refused.value.reason == "LOG_CORRUPT"
+
+
+def test_commits_stop_before_memory_is_full(store_factory) -> None:
+    """At 90 % of maxmemory new records are refused, resends and reads are answered (P15)."""
+    private = store_factory()
+
+    async def stopped(server: RedisUsageStore, *, wanted: bool) -> None:
+        async with asyncio.timeout(10):
+            while bool(server.health.problem) is not wanted:  # noqa: ASYNC110 - no event to await
+                await asyncio.sleep(0.02)
+
+    async def scenario() -> None:
+        server = RedisUsageStore(options(private.url))
+        async with serving(server):
+            await create(server, ["c1"])
+            row: Row = ("c1", "e1", "calls", 1)
+            assert await record(server, [row]) == [RecordStatus.ACCEPTED]
+            info = (await asyncio.to_thread(private.ask, "INFO", "memory")).decode()
+            used = int(info.split("used_memory:")[1].split()[0])
+            limit = str(used * 106 // 100)
+            await asyncio.to_thread(private.ask, "CONFIG", "SET", "maxmemory", limit)
+            await stopped(server, wanted=True)
+            assert "commits stop at 90 %" in server.health.problem
+            with pytest.raises(StoreFull):
+                await record(server, [("c1", "e2", "calls", 1)])
+            assert await record(server, [row]) == [RecordStatus.DUPLICATE]
+            await asyncio.to_thread(private.ask, "CONFIG", "SET", "maxmemory", "0")
+            await stopped(server, wanted=False)
+            assert await record(server, [("c1", "e2", "calls", 1)]) == [RecordStatus.ACCEPTED]
+
+    asyncio.run(scenario())
 
 
 def test_second_server_on_a_data_directory_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,288 @@
+"""How a session settles what was refused or is unknown (P1–P5, P14): by reading the log.
+
+The events that a driver gives are in `session.py`, what is held and sent in `outbox.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rating_core.errors import LogCorrupt
+from rating_core.metering.entry import decode_envelope
+from rating_core.metering.flight import Batch, Pending, Verification
+from rating_core.metering.fold import FoldRound
+from rating_core.metering.outbox import Outbox
+from rating_core.metering.protocol import (
+    AckLevel,
+    FoldRead,
+    FoldWrite,
+    HeadReply,
+    LogEntry,
+    LogPage,
+    Machine,
+    Outcome,
+    ReadLog,
+    Reply,
+    Turn,
+    TurnReply,
+    chain_token,
+)
+
+PAGE_ENTRIES = 64
+YIELD_DELAY_US = 2_000
+UNCERTAIN_DELAY_US = 100_000
+UNCERTAIN_TRIES = 20
+CLOCK_DELAY_US = 100_000
+FOLD_DELAY_US = 250_000
+CORRUPT_DELAY_US = 1_000_000
+TURN_AFTER_REFUSALS = 2
+
+
+class Settlement(Outbox):
+    """Replies to commits and checks, reading the log, rolling back, rebuilding, folding."""
+
+    page_entries = PAGE_ENTRIES
+
+    def __init__(
+        self, machine: Machine, boot: bytes, level: AckLevel, clock: Callable[[], int]
+    ) -> None:
+        super().__init__(machine, boot, level, clock)
+        self._overtaken: list[Pending] = []
+        self._lost_track: dict[bytes, Batch] = {}
+        self._fold = FoldRound(machine)
+        self._reading = False
+        self._rebuilding = True
+        self._whole = True
+        self._progress = False
+        self._proved = False
+        self._paused = False
+        self._clock_wrong = False
+        self._refusals = 0
+        self._fault: str | None = None
+
+    # --- replies ---------------------------------------------------------------------------------
+
+    def _on_commit(self, batch: Batch, reply: HeadReply) -> None:
+        if reply.outcome is Outcome.OK:
+            # Behind a refused entry (which an earlier copy of it may have appended) the reading
+            # that is under way settles this one too.
+            if self._flight and self._flight[0] is batch:
+                self._confirm(batch, written=True)
+            return
+        batch.refusal = reply.outcome
+        if reply.outcome is Outcome.FULL and not batch.uncertain:
+            self._refuse(batch.calls, "FULL")  # P15
+            batch.calls = []
+        self._refused(reply, wait=batch.uncertain and self._hopeless(batch))
+
+    def _on_check(self, verification: Verification, reply: HeadReply) -> None:
+        self._checks.remove(verification)
+        if reply.outcome is not Outcome.OK:
+            self._check_failed(verification, reply)
+            return
+        self._proved = True
+        if verification.calls:
+            self._refusals = 0
+        if verification.calls or verification.questions:
+            self._release(verification)
+        self._gate.wrote(verification.version)
+        self._arm_fold()
+
+    def _check_failed(self, verification: Verification, reply: HeadReply) -> None:
+        self._overtaken += verification.questions
+        verification.questions = []
+        if reply.outcome is Outcome.CLOCK:
+            for call in verification.calls:
+                call.clock_refusals += 1
+        self._take_back(verification)  # P2: decided anew
+        self._refused(reply)
+
+    def _confirm(self, batch: Batch, *, written: bool) -> None:
+        """The oldest entry in flight is in the log: make it committed, answer its calls."""
+        self._flight.popleft()
+        self._machine.confirm(batch.version, batch.token)
+        self._refusals = 0
+        self._deliver(batch)
+        if written:
+            self._gate.wrote(batch.version)
+        self._arm_fold()
+
+    # --- refusals and unknown outcomes -----------------------------------------------------------
+
+    def _refused(self, reply: HeadReply, wait: bool = False) -> None:
+        """Redis refused something of ours: settle it by reading, once for a burst of refusals."""
+        if reply.outcome is Outcome.CLOCK and not self._clock_wrong:
+            self._clock_wrong = True
+            self._timer("clock", CLOCK_DELAY_US)
+        if self._reading or self._paused:
+            return
+        if reply.outcome is Outcome.MOVED:
+            self._refusals += 1
+            if self._diverged(reply):
+                self._rebuild()
+                return
+        if reply.outcome is Outcome.YIELD or wait:
+            self._paused = True
+            delay = YIELD_DELAY_US if reply.outcome is Outcome.YIELD else UNCERTAIN_DELAY_US
+            self._timer("settle", delay)
+            return
+        self._read_on()
+
+    def _diverged(self, reply: HeadReply) -> bool:
+        # P5: a head before our committed version, or another entry at it, is another history.
+        machine = self._machine
+        if reply.version != machine.version:
+            return reply.version < machine.version
+        return reply.token != machine.token
+
+    def _hopeless(self, batch: Batch) -> bool:
+        return batch.refusal in (Outcome.CLOCK, Outcome.FULL)
+
+    def _may_resend(self, batch: Batch) -> bool:
+        # P3: while no foreign entry has taken its place, a copy of an uncertain entry may still be
+        # appended; only the same bytes are safe. One that was never uncertain and was refused for
+        # clock or memory is gone for good. After 2 s of such refusals on a live connection no older
+        # connection has commands left.
+        if not self._hopeless(batch):
+            return True
+        return batch.uncertain and batch.resends < UNCERTAIN_TRIES
+
+    def _roll_back(self) -> None:
+        # P2: the entry and all that were decided on top of it, in order of arrival.
+        self._machine.unstage()
+        for batch in self._flight:
+            if batch.refusal is Outcome.CLOCK:
+                for call in batch.calls:
+                    call.clock_refusals += 1
+            self._queue.take_back(batch.calls)
+        self._flight.clear()
+
+    def _on_turn(self, reply: TurnReply) -> None:
+        if reply.granted:
+            self._refusals = 0
+
+    # --- reading the log -------------------------------------------------------------------------
+
+    def _read_on(self) -> None:
+        self._progress = self._progress and self._reading
+        self._reading = True
+        self._send(ReadLog(self._machine.version, self.page_entries), self._on_page)
+
+    def _on_page(self, page: LogPage) -> None:
+        for entry in page.entries:
+            try:
+                self._take_entry(entry)
+            except LogCorrupt as error:
+                self._unreadable(str(error))
+                return
+            self._progress = True
+        if len(page.entries) == self.page_entries:
+            self._read_on()
+        else:
+            self._end_reading()
+
+    def _continues(self, entry: LogEntry) -> bool:
+        # P5: nothing left out, and the chain is ours up to here.
+        machine = self._machine
+        return entry.version == machine.version + 1 and entry.previous == machine.token
+
+    def _take_entry(self, entry: LogEntry) -> None:
+        if not self._continues(entry):
+            raise LogCorrupt(f"entry {entry.version} does not continue the log")
+        token = chain_token(entry.previous, entry.entry)  # P5: computed, never believed
+        if self._flight and self._flight[0].token == token:
+            self._confirm(self._flight[0], written=False)  # P3: an unknown outcome was OK
+            return
+        if self._flight:
+            self._roll_back()  # P3: a foreign entry has taken the place of ours
+        envelope = decode_envelope(entry.entry)
+        self._machine.apply(envelope.body, envelope.now, entry.version, token)
+        own = self._lost_track.pop(token, None)
+        if own is not None:
+            self._deliver(own)
+
+    def _end_reading(self) -> None:
+        self._reading = self._rebuilding = self._whole = False
+        self._fault = None
+        for batch in self._lost_track.values():
+            self._queue.take_back(batch.calls)  # not in this log: decided anew
+        self._lost_track.clear()
+        self._serve_overtaken()
+        if self._refusals >= TURN_AFTER_REFUSALS:
+            self._send(Turn(self._boot), self._on_turn)  # P14
+        if self._flight:
+            if self._may_resend(self._flight[0]):
+                for batch in self._flight:
+                    batch.resends += self._hopeless(batch)
+                    self._commit(batch)  # P3: the same bytes
+            else:
+                self._roll_back()
+        if not self._proved or self._gate.unwritten:
+            version, token, now = self._head()
+            self._check(Verification(version, token), now)  # P1: first thing on a connection
+        self._arm_fold()
+
+    def _serve_overtaken(self) -> None:
+        """Answer questions whose check came too late, or ask again.
+
+        The reading was sent after they were asked. If it found entries, and ended, its end was the
+        head at that instant, which is what a check would prove: so a busy log starves no question.
+        """
+        questions, self._overtaken = self._overtaken, []
+        if self._progress and self._level is not AckLevel.REPLICATED:
+            machine = self._machine
+            self._release(Verification(machine.version, machine.token, questions=questions))
+        else:
+            self._questions = [*questions, *self._questions]
+
+    def _rebuild(self) -> None:
+        """Our history is not the log's: discard the state and read it all again (P5)."""
+        for batch in self._flight:
+            self._lost_track[batch.token] = batch
+        for source in self._gate.clear():
+            if isinstance(source, Batch):
+                self._lost_track[source.token] = source
+            else:
+                self._take_back(source)
+        self._flight.clear()
+        self._machine.unstage()
+        self._machine.reset()
+        self._fold.reset()
+        self._rebuilding = self._whole = True
+        self._proved = False
+        self._read_on()
+
+    def _unreadable(self, reason: str) -> None:
+        if self._whole:
+            # Read from its first entry on one connection: it is the log that is wrong, not us.
+            self._fault = reason
+            self._timer("corrupt", CORRUPT_DELAY_US)
+        else:
+            self._rebuild()
+
+    # --- folding (P7, P8) ------------------------------------------------------------------------
+
+    def _arm_fold(self) -> None:
+        if not self._fold.active and "fold" not in self._timers:
+            self._timer("fold", FOLD_DELAY_US)
+
+    def _begin_fold(self) -> None:
+        if self._fold.active or not self._fold.needed:
+            return
+        if self._connected and self._proved and not self._reading:
+            self._send_fold(self._fold.begin())
+        else:
+            self._arm_fold()
+
+    def _send_fold(self, command: FoldRead | FoldWrite | None) -> None:
+        if command is None:
+            if self._fold.needed:
+                self._arm_fold()
+            return
+        step = self._fold.on_read if isinstance(command, FoldRead) else self._fold.on_write
+        self._send(command, lambda reply: self._on_fold(step, reply))
+
+    def _on_fold(self, step: Callable[[Any], FoldRead | FoldWrite | None], reply: Reply) -> None:
+        if self._fold.active:
+            self._send_fold(step(reply))

@@ -35,7 +35,8 @@ _log = structlog.get_logger("server")
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
-    Raises StoreRefused where the store or the address cannot be used as configured.
+    Raises StoreRefused where the store or the address cannot be used as configured, StoreError
+    where the store does not answer or takes no writes.
     """
     configure_logs(settings.log_level, settings.log_format)
     asyncio.run(_serve(settings))
@@ -69,16 +70,20 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _start(settings: Settings, store: RedisUsageStore) -> _Serving:
-    """Start the store, warm the kernels beside it, then answer."""
+    """Start the store, warm the kernels beside it, then answer; what fails leaves nothing behind.
+
+    StoreRefused or StoreError, as `RedisUsageStore.start` and `_Serving.start` raise them.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(store.start())
             group.create_task(asyncio.to_thread(warm.warm_kernels))
-    except* StoreRefused as refused:
-        raise refused.exceptions[0] from None
-    serving = _Serving(settings, store)
-    try:
+        serving = _Serving(settings, store)
         await serving.start()
+    except ExceptionGroup as failed:
+        # The tasks do nothing for each other: the first failure is the reason, others follow.
+        await store.close()
+        raise failed.exceptions[0] from None
     except BaseException:
         await store.close()
         raise

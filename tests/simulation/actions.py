@@ -85,6 +85,8 @@ def _flush(world, index):
     server = world.servers[index]
     if server.session is None:
         return False
+    if not server.session._questions and not len(server.session._queue):
+        return False
     flight = server.session.in_flight
     server.session.flush()
     changed = bool(server.session._commands)

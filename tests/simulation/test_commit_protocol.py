@@ -72,6 +72,7 @@ def campaign(subject, histories):
     return [result(process) for process in running]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("subject", "histories"), [("usage", HISTORIES), ("tiny", TINY_HISTORIES)])
 def test_no_history_breaks_a_promise(subject, histories):
     """Seeded histories of faults leave every invariant whole, and reach every deep state."""

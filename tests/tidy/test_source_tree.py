@@ -24,6 +24,7 @@ BANNED_WORDS = {
     "invoice_line": "statement line",
     "topup": "credit grant",
 }
+PRAGMA = re.compile(r"\s+# (noqa|type: ignore).*$")
 ENVIRONMENT = re.compile(r"\bos\.environ\b|\bgetenv\(|\benviron\[")
 ENVIRONMENT_READERS = {"server/rating_server/bootstrap.py", "server/rating_server/settings.py"}
 
@@ -52,12 +53,12 @@ def test_modules_are_short():
 
 
 def test_lines_fit_the_page():
-    """No line of code exceeds 100 columns."""
+    """No line of code exceeds 100 columns, but for the reasons of linter exceptions."""
     wide = [
         f"{_name(path)}:{number}"
         for path in SOURCES
         for number, line in enumerate(path.read_text().splitlines(), 1)
-        if len(line) > LINE_COLUMNS
+        if len(PRAGMA.sub("", line)) > LINE_COLUMNS
     ]
     assert wide == []
 

@@ -209,6 +209,15 @@ def test_another_payload_is_a_conflict(driver, other):
     assert driver.value() == 5
 
 
+def test_a_payload_without_a_form_never_equals_zero(driver):
+    """A quantity that the meter's scale cannot hold is another payload than 0 (S7.2)."""
+    assert driver.send(use("id", 0)) == ["ACCEPTED"]
+    assert (
+        driver.send(use("id", 2**80), use("id", 5, scale=1), use("id", 0, scale=13))
+        == ["CONFLICT"] * 3
+    )
+
+
 def test_equal_payloads_in_other_words_are_duplicates(driver):
     """Other scales, orders of dimensions and explicit empty values state the same payload."""
     assert driver.send(use("id", 5, dims=(("region", "eu"), ("model", "a")))) == ["ACCEPTED"]

@@ -68,11 +68,11 @@ def read_settings(given: dict[str, Any]) -> Settings:
 def _serve(**given: Any) -> None:
     settings = read_settings(given)
     from rating_server.bootstrap import run
-    from rating_server.ports import StoreRefused
+    from rating_server.ports import StoreError, StoreRefused
 
     try:
         run(settings)
-    except StoreRefused as error:
+    except (StoreError, StoreRefused) as error:
         raise CommandError(" ".join(str(error).split())) from None
 
 

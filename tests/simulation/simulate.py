@@ -19,10 +19,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from actions import act, draw_action, draw_config, draw_weights, finish
+from actions import act
 from broken import BROKEN, SimulatedSession
+from drawing import draw_action, draw_config, draw_weights
+from healing import finish
 from subjects import SUBJECTS
-from world import START_US, Violation, World
+from truth import START_US, Violation
+from world import World
 
 LONGEST = 80
 SHRINK_SECONDS = 20

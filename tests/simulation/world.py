@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from promises import Promises
 from redis_model import Connection, Node, RedisModel, State
+from truth import DAY_US, START_US, WINDOW_US, Truth, Violation
 
 from rating_core.metering.entry import decode_envelope, encode_envelope
 from rating_core.metering.protocol import (
@@ -24,59 +26,7 @@ from rating_core.metering.protocol import (
     chain_token,
 )
 
-SECOND_US = 1_000_000
-DAY_US = 86_400 * SECOND_US
-WINDOW_US = 7 * DAY_US
-START_US = 20_000 * DAY_US + DAY_US // 2
-CLOCK_TOLERANCE_US = 5 * SECOND_US
 FINAL = ("CONFLICT", "TOO_OLD", "PERIOD_CLOSED")
-MAX_NODES = 4
-
-
-class Violation(Exception):
-    """An invariant of the protocol does not hold."""
-
-
-class Truth:
-    """The plain fold of one chain of entries."""
-
-    __slots__ = ("closed", "fields", "grants", "ids", "now", "requests", "subscribed", "totals")
-
-    def __init__(self):
-        self.ids = {}
-        self.fields = {}
-        self.totals = {}
-        self.subscribed = frozenset()
-        self.closed = frozenset()
-        self.requests = {}
-        self.grants = 0
-        self.now = 0
-
-    def after(self, records, control, increments, now):
-        new = Truth.__new__(Truth)
-        new.now = max(self.now, now)
-        new.ids, new.fields, new.totals = self.ids, self.fields, self.totals
-        if records:
-            new.ids, new.fields = dict(self.ids), dict(self.fields)
-            new.totals = dict(self.totals)
-            for record in records:
-                new.ids[record[0]] = (record, now)
-                new.totals[record[1]] = new.totals.get(record[1], 0) + record[2]
-            for key, field, increment in increments:
-                new.fields[key, field] = new.fields.get((key, field), 0) + increment
-        new.subscribed, new.closed, new.grants = self.subscribed, self.closed, self.grants
-        new.requests = self.requests
-        if control:
-            op, customer, request_id, value = control
-            if op == "subscribe":
-                new.subscribed = self.subscribed | {customer}
-            elif op == "close":
-                new.closed = self.closed | {customer}
-            else:
-                new.grants += 1
-            if request_id:
-                new.requests = {**self.requests, request_id: value}
-        return new
 
 
 class Call:
@@ -110,8 +60,8 @@ class Server:
         self.timers = {}
 
 
-class World:
-    """One simulated installation. ``config`` fixes level, payloads and sizes; see `draw_config`."""
+class World(Promises):
+    """One simulated installation. ``config`` fixes level, payloads and sizes; see drawing.py."""
 
     def __init__(self, config, subject, session_class, broken=frozenset(), coverage=None):
         self.subject = subject
@@ -326,58 +276,6 @@ class World:
             self._check_status(call, record, status, current, holds)
         self.network.append(("reply", call, statuses))
 
-    def _check_status(self, call, record, status, current, holds):
-        head, before = self.head_truth(), self.truth[call.stable]
-        here = head.ids.get(record[0])
-        earlier = before.ids.get(record[0])
-        if status in ("ACCEPTED", "DUPLICATE"):
-            if holds and (not here or here[0] != record):
-                raise Violation(f"LOST: {status} sent, but {record[0]} is not in the log")
-            return
-        if status == "CONFLICT":
-            if current and (not here or here[0] == record):
-                raise Violation(f"STATUS: CONFLICT for {record[0]} without a conflict")
-            if current and earlier and earlier[0] == record:
-                raise Violation(f"STATUS: CONFLICT for the counted payload of {record[0]}")
-            return
-        if status == "NO_SUBSCRIPTION" and record[1] in before.subscribed and holds:
-            raise Violation("STATUS: NO_SUBSCRIPTION after a subscription")
-        if status == "PERIOD_CLOSED" and record[1] not in head.closed and current:
-            raise Violation("STATUS: PERIOD_CLOSED, but it is not closed")
-        young = record[3] > self.time - WINDOW_US + CLOCK_TOLERANCE_US
-        if status == "TOO_OLD" and young and head.now <= self.time + CLOCK_TOLERANCE_US:
-            raise Violation("STATUS: TOO_OLD for a young record")
-        if earlier and holds and status != "TOO_OLD":
-            raise Violation(f"STATUS: {status} for {record[0]}, counted before the call began")
-
-    def _check_control(self, call, outcome, value, holds):
-        self.coverage[f"control {outcome}"] += 1
-        if outcome != "OK":
-            return
-        op, _, request_id = call.control
-        if request_id:
-            requests = self.head_truth().requests
-            if holds and requests.get(request_id, -1) != value:
-                raise Violation(f"REQUEST: {request_id} answered {value}, the log says otherwise")
-        elif op == "grant" and holds:
-            self.grants_answered += 1
-            if self.grants_answered > self.head_truth().grants:
-                raise Violation("GRANT: more grants answered than the log holds")
-
-    def _check_read(self, call, total, current, server):
-        if not current or server.connection.node.isolated:
-            return
-        customer, token = call.control[1], self.head().token
-        allowed = set()
-        while True:
-            allowed.add(self.truth[token].totals.get(customer, 0))
-            if token in (call.stable, EMPTY_TOKEN):
-                break
-            token = self.parents[token]
-        self.coverage["reads checked"] += 1
-        if total not in allowed:
-            raise Violation(f"READ: {customer} has {total}, the log says {sorted(allowed)}")
-
     # --- clients -------------------------------------------------------------------------------
 
     def _new_call(self, client, records, control):
@@ -422,29 +320,3 @@ class World:
                 del todo[places[0]]
                 if status != "CONFLICT":
                     self.rejected.append((record, status, call, call.era == self.era, self.time))
-
-    # --- proofs over all of Redis --------------------------------------------------------------
-
-    def check_hashes(self):
-        """P9: every hash is the fold at its version, and F passes no hash that lacks entries."""
-        state = self.head()
-        log = state.log
-        self.coverage["hash checks"] += bool(state.hashes)
-
-        def token_at(version):
-            return log[version - 1][0] if version else EMPTY_TOKEN
-
-        at_mark = self.truth[token_at(state.mark)].fields if state.mark <= len(log) else None
-        if at_mark is None:
-            raise Violation("FOLD: the mark is beyond the log")
-        for key, (version, fields) in state.hashes.items():
-            if version > len(log):
-                raise Violation(f"FOLD: {key} stands beyond the log")
-            then = self.truth[token_at(version)].fields
-            expected = {field: value for (owner, field), value in then.items() if owner == key}
-            if fields != expected:
-                raise Violation(f"FOLD: {key} at {version} is {fields}, the log says {expected}")
-        for (owner, field), value in at_mark.items():
-            version, fields = state.hashes.get(owner, (0, {}))
-            if version < state.mark and fields.get(field) != value:
-                raise Violation(f"FOLD: F is {state.mark}, but {owner} lacks entries up to it")

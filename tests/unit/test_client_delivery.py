@@ -87,7 +87,7 @@ def test_a_lost_stream_puts_batches_back_in_order():
         assert delivery.lost(LOST, now) == []
         waits.append(delivery.resume_at - now)
         assert delivery.next_to_send(now) is None
-        now = delivery.wake_at(now)
+        now = delivery.send_at(now)
         assert now == delivery.resume_at
     assert waits == [1, 2, 3, 3]
     again = delivery.next_to_send(now)
@@ -119,7 +119,7 @@ def test_only_records_with_retry_are_sent_again():
     again = delivery.next_to_send(1.0)
     assert _ids(again) == ["id-101", "id-103", "id-104"]
     assert delivery.answered(_answer(again, [ACCEPTED, RETRY, DUPLICATE]), 1.0) is None
-    last = delivery.next_to_send(delivery.wake_at(1.0))
+    last = delivery.next_to_send(delivery.send_at(1.0))
     assert _ids(last) == ["id-103"]
     result = delivery.answered(_answer(last, []), 4.0)
     assert list(result.statuses) == [ACCEPTED, ACCEPTED, REJECTED, ACCEPTED, DUPLICATE]
@@ -220,7 +220,8 @@ def test_time_limits_are_kept():
     delivery = _delivery(answer_timeout_seconds=10, give_up_after_seconds=25)
     _put(delivery, 0, 1)
     delivery.next_to_send(0.0)
-    assert delivery.wake_at(0.0) == 10
+    assert delivery.send_at(0.0) is None
+    assert delivery.deadline(0.0) == 10
     assert not delivery.stalled(9.9)
     assert delivery.stalled(10.0)
     delivery.lost(LOST, 10.0)
@@ -229,7 +230,8 @@ def test_time_limits_are_kept():
     assert result[0].status is RecordStatus.RETRY
     assert result.error is LOST
     assert len(delivery) == 0
-    assert delivery.wake_at(35.0) is None
+    assert delivery.deadline(35.0) is None
+    assert delivery.send_at(35.0) is None
 
 
 @settings(derandomize=True, max_examples=200, database=None, deadline=None)
@@ -251,7 +253,7 @@ def test_random_histories_report_every_record_once(seed: int):
         if batch is not None:
             flying.append(batch)
         elif not flying:
-            due = delivery.wake_at(now)
+            due = delivery.send_at(now)
             assert due is not None
             now = max(due, now + 1e-6)
         if flying and chance.random() < 0.15:

@@ -192,7 +192,7 @@ class AsyncUsageWriter:
                 return False
             if self._core.ready(now):
                 return True
-            await self._work.wait(self._core.wait_seconds(now))
+            await self._work.wait(self._core.seconds_to_work(now))
 
     async def _stream(self) -> None:
         """Open a stream and look after it until it ends."""
@@ -229,7 +229,7 @@ class AsyncUsageWriter:
             if self._core.delivery.stalled(now):
                 return True
             self._report(self._core.delivery.expired(now))
-            await self._work.wait(self._core.wait_seconds(now))
+            await self._work.wait(self._core.seconds_to_deadline(now))
 
     async def _send(self, call: Any) -> None:
         """Send the batches of one stream as they become ready; ends with the stream."""
@@ -237,7 +237,7 @@ class AsyncUsageWriter:
             now = time.monotonic()
             batch = self._core.next_to_send(now)
             if batch is None:
-                await self._work.wait(self._core.wait_seconds(now))
+                await self._work.wait(self._core.seconds_to_send(now))
                 continue
             self._work.notify()  # its answer has a deadline now
             try:

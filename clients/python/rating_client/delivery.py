@@ -363,16 +363,16 @@ class Delivery:
         self._waiting.clear()
         return results
 
-    def wake_at(self, now: float) -> float | None:
-        """Return the instant at which something is due without any event; ``None`` if nothing is.
+    def send_at(self, now: float) -> float | None:
+        """Return the instant from which the next batch may be sent; ``None`` without an event."""
+        if not self._waiting or len(self._in_flight) >= self._slots:
+            return None
+        return max(now, self.resume_at, min(batch.not_before for batch in self._waiting))
 
-        Sending is due only where a batch waits and a slot is free.
-        """
-        instants: list[float] = []
-        if self._waiting and len(self._in_flight) < self._slots:
-            instants.append(max(self.resume_at, min(b.not_before for b in self._waiting)))
+    def deadline(self, now: float) -> float | None:
+        """Return the next instant at which `stalled` or `expired` may change by time alone."""
         patience = self._options.answer_timeout_seconds
-        instants += [batch.sent_at + patience for batch in self._in_flight.values()]
+        instants = [batch.sent_at + patience for batch in self._in_flight.values()]
         for batch in (*self._waiting, *self._in_flight.values()):
             deadline = self._deadline(batch)
             if deadline is not None:

@@ -212,7 +212,7 @@ class UsageWriter:
                 if not results:
                     if self._core.ready(now):
                         return True
-                    self._work.wait(self._core.wait_seconds(now))
+                    self._work.wait(self._core.seconds_to_work(now))
             self._report(results)
 
     def _stream(self) -> None:
@@ -248,7 +248,7 @@ class UsageWriter:
                     return True
                 results = self._core.delivery.expired(now)
                 if not results:
-                    self._work.wait(self._core.wait_seconds(now))
+                    self._work.wait(self._core.seconds_to_deadline(now))
             self._report(results)
 
     def _requests(self, stream: _Stream) -> Iterator[bytes]:
@@ -263,7 +263,7 @@ class UsageWriter:
                     if batch is not None:
                         self._work.notify_all()  # its answer has a deadline now
                         break
-                    self._work.wait(self._core.wait_seconds(now))
+                    self._work.wait(self._core.seconds_to_send(now))
             yield batch.request()
 
     def _read(self, call: Iterable[usage_api.IngestUsageResponse], stream: _Stream) -> None:

@@ -166,11 +166,25 @@ class WriterCore:
         """Return the next batch to send, or ``None`` if none may be sent now."""
         return self.delivery.next_to_send(now) if self.ready(now) else None
 
-    def wait_seconds(self, now: float) -> float | None:
-        """Return how long nothing is due if nothing happens; ``None``: without end."""
-        instants = [self.delivery.wake_at(now), self._buffer_due_at()]
+    def seconds_to_send(self, now: float) -> float | None:
+        """Return how long there is nothing to send if nothing happens; ``None``: without end."""
+        instants = [self.delivery.send_at(now), self._buffer_due_at()]
         due = [instant for instant in instants if instant is not None]
         return max(0.0, min(due) - now) if due else None
+
+    def seconds_to_deadline(self, now: float) -> float | None:
+        """Return how long no deadline passes if nothing happens; ``None``: without end.
+
+        Whoever only watches waits by this: a batch that is due but cannot leave, because the
+        connection takes no more, would wake it without end.
+        """
+        deadline = self.delivery.deadline(now)
+        return None if deadline is None else deadline - now
+
+    def seconds_to_work(self, now: float) -> float | None:
+        """Return the shorter of both, for the time between streams."""
+        waits = [self.seconds_to_send(now), self.seconds_to_deadline(now)]
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def settled(self, record_count: int) -> bool:
         """Whether each of the first ``record_count`` records has its status reported.

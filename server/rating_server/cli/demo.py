@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -112,6 +113,8 @@ def demo(
     an independent reference over the raw records. Leaves nothing running and no files.
     """
     started = monotonic()
+    # Whoever ends the demo, by Ctrl-C or by SIGTERM, must not leave its server behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _plan_path(plan_file) as path:
         plan = load_plan(path)
         with _directory(keep) as directory:

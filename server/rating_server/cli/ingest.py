@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
+
 import click
 
 from rating_server.cli.failure import CommandError, complain
@@ -30,8 +32,11 @@ def ingest(file: str, flags: MappingFlags, target: str, output_format: str) -> N
     """
     records = RecordFile.of(flags, file)
     expected = records.expected_records()
+    chunks = records.chunks()
+    # A header that does not fit is found here, before any server is asked.
+    first = list(islice(chunks, 1))
     with connected(target) as client, progress("ingesting", expected, "records") as advance:
-        summary = send(client, records.chunks(), advance)
+        summary = send(client, chain(first, chunks), advance)
     _print_summary(records, summary, output_format)
     for line in records.first_faults:
         complain(line)

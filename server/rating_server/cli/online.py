@@ -12,8 +12,6 @@ from rating_client.client import Client
 from rating_client.errors import (
     DeadlineExceeded,
     InvalidArgument,
-    NotFound,
-    PlanDocumentError,
     RatewrightError,
     Unavailable,
 )
@@ -92,16 +90,3 @@ def instant_words(instant: datetime | None) -> str:
     if instant is None:
         return ""
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-__all__ = [
-    "Client",
-    "InstantType",
-    "NotFound",
-    "PlanDocumentError",
-    "PlanReference",
-    "RatewrightError",
-    "connected",
-    "error_lines",
-    "instant_words",
-]

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from rating_client.errors import PlanDocumentError
 from rating_client.plan_document import plan_from_document, plan_to_document
 from rating_server.cli.failure import CommandError, bad_input, complain
 from rating_server.cli.online import (
-    PlanDocumentError,
     PlanReference,
     connected,
     instant_words,
@@ -148,6 +148,3 @@ def show(reference: tuple[str, int | None], target: str, output_format: str) -> 
 
         click.echo(f"# {message.id}@{message.version}, created {_created(message)}")
         click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
-
-
-__all__ = ["plan", "publish_plan"]

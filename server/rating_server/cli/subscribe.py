@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
+from rating_client.client import Client
+from rating_client.errors import RatewrightError
 from rating_server.cli.failure import CommandError, bad_input, complain
 from rating_server.cli.online import (
-    Client,
     InstantType,
     PlanReference,
-    RatewrightError,
     connected,
     error_lines,
 )

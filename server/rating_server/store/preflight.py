@@ -211,7 +211,8 @@ async def check_store(
             await _require_library(connection)
             stored = await _fix_shards(connection, shards)
     except CONNECTION_ERRORS as error:
-        raise StoreUnavailable(f"the store does not answer: {error}") from error
+        words = str(error) or "nothing came in time"
+        raise StoreUnavailable(f"the store does not answer: {words}") from error
     finally:
         await disconnect(connection)
     if stored != shards:

@@ -229,10 +229,16 @@ CASES = [
         "--source: needed with standard input, or else --event-id-column",
     ),
     (
-        "ingest-no-server",
+        "ingest-column",
         [*SERVER, "ingest", "trace.csv", "--time", "when", "--meter", "calls", "--customer", "a"],
         2,
         "trace.csv:1: no column 'when'; it has: at, calls",
+    ),
+    (
+        "ingest-no-server",
+        [*SERVER, "ingest", "trace.csv", *MAPPED],
+        1,
+        "127.0.0.1:1: no server answers there; start one with `ratewright serve`",
     ),
     (
         "no-server",

@@ -28,7 +28,7 @@ Command = Callable[..., Any]
 @pytest.fixture
 def plan(command: Command, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """The id of a plan of the test's own, published."""
-    name = request.node.name.replace("_", "-").removeprefix("test-")[:30]
+    name = request.node.name.replace("_", "-").removeprefix("test-")[:20].rstrip("-")
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN.format(id=name))
     assert command("plan", "publish", path).out == f"published {name}@1\n"
@@ -52,7 +52,7 @@ def test_plan_shown_can_be_published_again(command: Command, plan: str, tmp_path
 def test_faulty_plan_is_refused_with_all_faults(command: Command, tmp_path: Path) -> None:
     """The server's faults come back one a line, with file and path; nothing is published."""
     path = tmp_path / "bad.yaml"
-    text = PLAN.format(id="bad").replace('"0.5"', '"-1"').replace("eu", "eu]").replace("]]", "]")
+    text = PLAN.format(id="bad")
     path.write_text(text.replace("billing_period: month", "currency_: EUR"))
     answer = command("plan", "publish", path)
     assert answer.status == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import statistics
 import subprocess
 import sys
@@ -78,26 +79,21 @@ def durability_lines(log: Path) -> list[str]:
     return [event for event in events if "an acknowledged record" in event]
 
 
+ON_DISK = "an acknowledged record is on disk (DURABLE)"
+IN_MEMORY = (
+    "an acknowledged record is in memory only and a crash of the store may lose it (APPLIED)"
+)
+APPLIED, DURABLE, REPLICATED = (
+    ("--ack-level", level) for level in ("applied", "durable", "replicated")
+)
+
+
 @pytest.mark.parametrize(
     ("settings", "flags", "meaning"),
     [
-        (
-            {},
-            (),
-            "appendonly yes, appendfsync always: an acknowledged record is on disk (DURABLE)",
-        ),
-        (
-            {"appendfsync": "everysec"},
-            ("--ack-level", "applied"),
-            "appendfsync everysec: an acknowledged record is in memory only and a crash of the "
-            "store may lose it (APPLIED)",
-        ),
-        (
-            {"appendonly": "no"},
-            ("--ack-level", "applied"),
-            "appendonly no: an acknowledged record is in memory only and a crash of the store may "
-            "lose it (APPLIED)",
-        ),
+        ({}, (), f"appendonly yes, appendfsync always: {ON_DISK}"),
+        ({"appendfsync": "everysec"}, APPLIED, f"appendfsync everysec: {IN_MEMORY}"),
+        ({"appendonly": "no"}, APPLIED, f"appendonly no: {IN_MEMORY}"),
     ],
     ids=["durable", "everysec", "memory"],
 )
@@ -112,33 +108,20 @@ def test_a_server_says_what_its_store_promises(
     assert promise == meaning
 
 
+EVICTS = (
+    "the store's maxmemory-policy is allkeys-lru and would drop counted usage: set "
+    "maxmemory-policy noeviction"
+)
+CANNOT = "ack level {level} was asked for, but: {name}, "
+
+
 @pytest.mark.parametrize(
     ("settings", "flags", "line"),
     [
-        (
-            {"maxmemory_policy": "allkeys-lru"},
-            (),
-            "the store's maxmemory-policy is allkeys-lru and would drop counted usage: set "
-            "maxmemory-policy noeviction",
-        ),
-        (
-            {"appendonly": "no"},
-            ("--ack-level", "durable"),
-            "ack level DURABLE was asked for, but: {name}, appendonly no: an acknowledged record "
-            "is in memory only and a crash of the store may lose it (APPLIED)",
-        ),
-        (
-            {"appendfsync": "everysec"},
-            (),
-            "ack level DURABLE was asked for, but: {name}, appendfsync everysec: an acknowledged "
-            "record is in memory only and a crash of the store may lose it (APPLIED)",
-        ),
-        (
-            {},
-            ("--ack-level", "replicated"),
-            "ack level REPLICATED was asked for, but: {name}, appendonly yes, appendfsync always: "
-            "an acknowledged record is on disk (DURABLE)",
-        ),
+        ({"maxmemory_policy": "allkeys-lru"}, (), EVICTS),
+        ({"appendonly": "no"}, DURABLE, f"{CANNOT}appendonly no: {IN_MEMORY}"),
+        ({"appendfsync": "everysec"}, (), f"{CANNOT}appendfsync everysec: {IN_MEMORY}"),
+        ({}, REPLICATED, f"{CANNOT}appendonly yes, appendfsync always: {ON_DISK}"),
     ],
     ids=["evicts", "memory", "everysec", "no-replica"],
 )
@@ -152,11 +135,12 @@ def test_an_unfit_store_is_refused(server_factory, store_factory, settings, flag
     with pytest.raises(AssertionError):
         server.start()
     assert server.process.wait(20) == 1
-    name = f"Valkey {info['valkey_version']}"
-    assert server.log.read_text() == f"ratewright: {line.format(name=name)}\n"
+    level = flags[1].upper() if flags else "DURABLE"
+    words = line.format(level=level, name=f"Valkey {info['valkey_version']}")
+    assert server.log.read_text() == f"ratewright: {words}\n"
 
 
-def test_a_store_that_does_not_answer_is_named(server_factory, free_port):
+def test_a_store_that_is_not_there_is_named(server_factory, free_port):
     """A URL where nothing listens: one line that says so, no traceback, exit status 1."""
     server = server_factory(url=f"redis://127.0.0.1:{free_port}/0")
     with pytest.raises(AssertionError):
@@ -165,3 +149,15 @@ def test_a_store_that_does_not_answer_is_named(server_factory, free_port):
     (line,) = server.log.read_text().splitlines()
     assert line.startswith("ratewright: the store does not answer: ")
     assert str(free_port) in line
+
+
+def test_a_store_that_says_nothing_is_given_up(server_factory):
+    """A URL where something listens but never answers: one line after the deadline, status 1."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        server = server_factory("--store-timeout", "300", url=url)
+        with pytest.raises(AssertionError):
+            server.start()
+        assert server.process.wait(20) == 1
+    line = "ratewright: the store does not answer: nothing came in time\n"
+    assert server.log.read_text() == line

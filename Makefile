@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help demo test lint types protos bench wheel-check clean
 
 help: ## Show what can be made
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Ratewright needs Python 3.11 or newer; set PYTHON=… to one") if sys.version_info < (3, 11) else None'

@@ -1,241 +1,380 @@
-"""Plan and meter documents (YAML or JSON, scalars as text) ↔ their messages: the one mapper.
+"""Plan documents (S2) into `Plan` messages and back, and usage documents (S6.5) likewise.
 
-Keys of a document are the field names of the message; enum values are lower-case words; an absent
-key is an empty field. What a message cannot hold is a fault here (an unknown key, an unknown word,
-an empty list); whether the numbers make sense is the server's to say.
+The one mapper: the client, the command line and the server use it. Generic over the message
+descriptors: a key of the document is a field of the message, a choice is the lower-case word of its
+enum value. Only the shapes that differ are written out: meters by their id alone, `where`, and
+examples. What a plan means is checked by the server; here only its shape is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeVar
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from ratewright.v1 import plan_pb2
 
-_OUTPUT_ONLY = frozenset({"name", "version", "create_time"})
-_MAY_BE_EMPTY = frozenset({"unit"})
-_EXAMPLE = plan_pb2.PlanExample.DESCRIPTOR.full_name
-_METER_REF = plan_pb2.PlanMeter.DESCRIPTOR.full_name
+_OUTPUT_ONLY = {"Plan": ("name", "version", "create_time"), "Meter": ("name", "create_time")}
+_STATED_DEFAULTS = {
+    "Plan": {"credits": "before_total"},
+    "Commitment": {"payment": "postpaid"},
+}
+"""Keys of S2 that have only one value in this version, and so no field."""
+_MAY_BE_EMPTY = ("unit",)
+_NEVER_EMPTY = ("covers",)
+"""Lists whose absence means a default, so that an empty one would be taken for it (S5)."""
 
 
-class DocumentInvalid(ValueError):
-    """A document does not fit the message; ``faults`` holds every (path, what is wrong)."""
+@dataclass(frozen=True, slots=True)
+class DocumentFault:
+    """One fault of a document: where (``charges[2].tiers[0].up_to``), and in words."""
 
-    def __init__(self, faults: list[tuple[str, str]]) -> None:
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class PlanDocumentError(ValueError):
+    """A plan or usage document that cannot be put into a message; ``faults`` holds all faults."""
+
+    def __init__(self, faults: Iterable[DocumentFault]) -> None:
         self.faults = tuple(faults)
-        super().__init__("; ".join(f"{path}: {text}" for path, text in faults))
+        super().__init__("; ".join(str(fault) for fault in self.faults))
 
 
-def document_to_message(document: object, message: Message) -> None:
-    """Fill an empty Plan or Meter ``message`` from a document; DocumentInvalid names all faults."""
-    faults: list[tuple[str, str]] = []
-    _fill(document, message, "", faults)
+Faults = list[DocumentFault]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _words(enum: Any) -> dict[str, int]:
+    """Return the lower-case words of an enum's values by number: HALF_UP is `half_up`."""
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return {
+        value.name.removeprefix(prefix).lower(): value.number
+        for value in enum.values
+        if value.number
+    }
+
+
+def _read_text(value: object, path: str, faults: Faults, *, empty: bool = False) -> str:
+    """Return a scalar as text: text as it stands, int and Decimal as a decimal string (S1.1)."""
+    if isinstance(value, str):
+        if value or empty:
+            return value
+        faults.append(DocumentFault(path, "expected a value, got an empty text"))
+    elif isinstance(value, float):
+        message = f"expected text, int or Decimal, got the float {value!r}: quote the number"
+        faults.append(DocumentFault(path, message))
+    elif isinstance(value, int | Decimal) and not isinstance(value, bool):
+        number = Decimal(value)
+        # Written out, 1E+999999 would be a megabyte of zeros.
+        if number.is_finite() and (not number or abs(number.adjusted()) <= 64):
+            return format(number, "f") if number else "0"
+        faults.append(DocumentFault(path, f"out of range: {_shown(value)}"))
+    else:
+        faults.append(DocumentFault(path, f"expected a text, got {_shown(value)}"))
+    return ""
+
+
+def _read_whole(value: object, path: str, faults: Faults) -> int:
+    text = str(value) if not isinstance(value, bool) else ""
+    if isinstance(value, int | str) and text.isascii() and text.isdecimal() and len(text) <= 9:
+        return int(text)
+    faults.append(DocumentFault(path, f"expected a whole number, got {_shown(value)}"))
+    return 0
+
+
+def _read_bool(value: object, path: str, faults: Faults) -> bool:
+    if value not in (True, False, "true", "false") or isinstance(value, int | Decimal) != (
+        isinstance(value, bool)
+    ):
+        faults.append(DocumentFault(path, f"expected true or false, got {_shown(value)}"))
+    return value in (True, "true")
+
+
+def _read_word(enum: Any, value: object, path: str, faults: Faults) -> int:
+    words = _words(enum)
+    if isinstance(value, str) and value in words:
+        return words[value]
+    message = f"expected {', '.join(words)}; got {_shown(value)}"
+    faults.append(DocumentFault(path, message))
+    return 0
+
+
+def _read_scalar(field: FieldDescriptor, value: object, path: str, faults: Faults) -> Any:
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        return _read_word(field.enum_type, value, path, faults)
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return _read_bool(value, path, faults)
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return _read_text(value, path, faults, empty=field.name in _MAY_BE_EMPTY)
+    return _read_whole(value, path, faults)
+
+
+def _entries(value: object, path: str, faults: Faults) -> Iterator[tuple[str, object, str]]:
+    """Yield key, value and path of every entry of a mapping; notes what is no mapping."""
+    if not isinstance(value, Mapping):
+        faults.append(DocumentFault(path, f"expected a mapping, got {_shown(value)}"))
+        return
+    for key, item in value.items():
+        if isinstance(key, str):
+            yield key, item, f"{path}.{key}" if path else key
+        else:
+            faults.append(DocumentFault(path, f"expected keys as text, got {_shown(key)}"))
+
+
+def _items(value: object, path: str, faults: Faults) -> Iterator[tuple[object, str]]:
+    """Yield value and path of every item of a list; notes what is no list."""
+    if not isinstance(value, list | tuple):
+        faults.append(DocumentFault(path, f"expected a list, got {_shown(value)}"))
+        return
+    for index, item in enumerate(value):
+        yield item, f"{path}[{index}]"
+
+
+def _read_text_map(target: Any, value: object, path: str, faults: Faults) -> None:
+    for key, item, place in _entries(value, path, faults):
+        target[key] = _read_text(item, place, faults, empty=True)
+
+
+def _read_where(charge: Any, value: object, path: str, faults: Faults) -> None:
+    for dimension, allowed, place in _entries(value, path, faults):
+        values = charge.where[dimension].values
+        if isinstance(allowed, list | tuple):
+            if not allowed:
+                faults.append(DocumentFault(place, "expected at least one value"))
+            for item, spot in _items(allowed, place, faults):
+                values.append(_read_text(item, spot, faults, empty=True))
+        else:
+            values.append(_read_text(allowed, place, faults, empty=True))
+
+
+def _read_meters(plan: Any, value: object, path: str, faults: Faults) -> None:
+    for item, place in _items(value, path, faults):
+        meter = plan.meters.add()
+        if isinstance(item, Mapping):
+            _read_message(meter, item, place, faults)
+        else:
+            meter.id = _read_text(item, place, faults)
+
+
+def _read_quantity(target: Any, item: object, path: str, faults: Faults) -> None:
+    quantity = target.add()
+    if not isinstance(item, Mapping):
+        quantity.quantity = _read_text(item, path, faults)
+        quantity.match_all = True
+        return
+    if "quantity" not in item:
+        faults.append(DocumentFault(f"{path}.quantity", "quantity is required"))
+    for key, value, place in _entries(item, path, faults):
+        if key == "quantity":
+            quantity.quantity = _read_text(value, place, faults)
+        elif key == "dimensions":
+            _read_text_map(quantity.dimensions, value, place, faults)
+        else:
+            _unknown(key, place, ("dimensions", "quantity"), faults)
+
+
+def _read_usage(target: Any, value: object, path: str, faults: Faults) -> None:
+    """Read the shapes of S6.5: a quantity, or a list of quantities and of mappings."""
+    for meter, raw, place in _entries(value, path, faults):
+        if isinstance(raw, list | tuple):
+            quantities = list(_items(raw, place, faults))
+        else:
+            quantities = [(raw, place)]
+        if quantities:  # none is no usage, as if the meter were not given
+            usage = target.add(meter=meter)
+            for item, spot in quantities:
+                _read_quantity(usage.quantities, item, spot, faults)
+
+
+def _read_examples(plan: Any, value: object, path: str, faults: Faults) -> None:
+    for item, place in _items(value, path, faults):
+        example = plan.examples.add()
+        for key, part, spot in _entries(item, place, faults):
+            if key == "usage":
+                _read_usage(example.usage, part, spot, faults)
+            elif key == "expect":
+                for name, amount, where in _entries(part, spot, faults):
+                    if name == "total":
+                        example.total = _read_text(amount, where, faults)
+                    elif name == "lines":
+                        _read_text_map(example.lines, amount, where, faults)
+                    else:
+                        _unknown(name, where, ("lines", "total"), faults)
+            else:
+                _unknown(key, spot, ("expect", "usage"), faults)
+
+
+_Reader = Callable[[Any, object, str, Faults], None]
+_SPECIAL: Mapping[tuple[str, str], _Reader] = {
+    ("Plan", "meters"): _read_meters,
+    ("Plan", "examples"): _read_examples,
+    ("Charge", "where"): _read_where,
+}
+
+
+def _unknown(key: str, path: str, known: tuple[str, ...], faults: Faults) -> None:
+    message = f"unknown key {_shown(key)}; known here: {', '.join(known)}"
+    faults.append(DocumentFault(path, message))
+
+
+def _read_field(message: Any, field: Any, value: object, path: str, faults: Faults) -> None:
+    if field.is_repeated:
+        if field.name in _NEVER_EMPTY and value in ([], ()):
+            faults.append(DocumentFault(path, "expected at least one item"))
+        target = getattr(message, field.name)
+        for item, place in _items(value, path, faults):
+            if field.message_type is not None:
+                _read_message(target.add(), item, place, faults)
+            else:
+                target.append(_read_scalar(field, item, place, faults))
+    elif field.message_type is not None:
+        part = getattr(message, field.name)
+        part.SetInParent()
+        _read_message(part, value, path, faults)
+    else:
+        setattr(message, field.name, _read_scalar(field, value, path, faults))
+
+
+def _read_message(message: Message, document: object, path: str, faults: Faults) -> None:
+    """Set the fields of ``message`` from a mapping, noting every fault and unknown key."""
+    kind = message.DESCRIPTOR
+    hidden = _OUTPUT_ONLY.get(kind.name, ())
+    fixed = _STATED_DEFAULTS.get(kind.name, {})
+    for key, value, place in _entries(document, path, faults):
+        field = None if key in hidden else kind.fields_by_name.get(key)
+        if value is None:
+            faults.append(DocumentFault(place, "expected a value, got nothing"))
+        elif key in fixed:
+            if value != fixed[key]:
+                text = f"expected {fixed[key]}, the only choice of this version"
+                faults.append(DocumentFault(place, f"{text}; got {_shown(value)}"))
+        elif (kind.name, key) in _SPECIAL:
+            _SPECIAL[kind.name, key](message, value, place, faults)
+        elif field is None:
+            known = tuple(sorted(name for name in kind.fields_by_name if name not in hidden))
+            _unknown(key, place, known, faults)
+        else:
+            _read_field(message, field, value, place, faults)
+
+
+def plan_from_document(document: Mapping[str, Any]) -> plan_pb2.Plan:
+    """Return the `Plan` message of a plan document, a tree of mappings, lists and text (S2).
+
+    Numbers may be text, int or Decimal, never float. Raises PlanDocumentError with the path of
+    every unknown key and misshapen value, in document order.
+    """
+    return _message_from(plan_pb2.Plan(), document)
+
+
+def meter_from_document(document: Mapping[str, Any]) -> plan_pb2.Meter:
+    """Return the `Meter` message of a meter document; as `plan_from_document`."""
+    return _message_from(plan_pb2.Meter(), document)
+
+
+Filled = TypeVar("Filled", plan_pb2.Plan, plan_pb2.Meter)
+
+
+def _message_from(message: Filled, document: Mapping[str, Any]) -> Filled:
+    faults: Faults = []
+    _read_message(message, document, "", faults)
     if faults:
-        raise DocumentInvalid(faults)
+        raise PlanDocumentError(faults)
+    return message
 
 
-def message_to_document(message: Message) -> dict[str, Any]:
-    """Return the document of a Plan or Meter message, without output-only fields."""
+def usage_from_document(document: Mapping[str, Any]) -> list[plan_pb2.MeterUsage]:
+    """Return the usage of a request from the shapes of S6.5; errors as `plan_from_document`.
+
+    Of each meter: a quantity, or a list of quantities and of mappings `{quantity, dimensions}`. A
+    bare quantity matches every `where`; for a percentage charge each is one event.
+    """
+    faults: Faults = []
+    example = plan_pb2.PlanExample()
+    _read_usage(example.usage, document, "usage", faults)
+    if faults:
+        raise PlanDocumentError(faults)
+    return list(example.usage)
+
+
+def _usage_document(usage: Any) -> dict[str, Any]:
     document: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
-        if field.name in _OUTPUT_ONLY and field.containing_type.name in ("Plan", "Meter"):
-            continue
-        value = getattr(message, field.name)
-        if field.name == "where":
-            if value:
-                document["where"] = {name: list(item.values) for name, item in value.items()}
-        elif field.is_repeated:
-            if len(value):
-                document[field.name] = [_item_to_document(field, item) for item in value]
-        elif field.message_type is not None:
-            if message.HasField(field.name):
-                document[field.name] = message_to_document(value)
-        elif message.HasField(field.name) if field.has_presence else value:
-            document[field.name] = _scalar_to_document(field, value)
+    for meter in usage:
+        items: list[Any] = [
+            item.quantity
+            if item.match_all
+            else {"quantity": item.quantity, "dimensions": dict(item.dimensions)}
+            for item in meter.quantities
+        ]
+        alone = len(items) == 1 and isinstance(items[0], str)
+        document[meter.meter] = items[0] if alone else items
     return document
 
 
-def _item_to_document(field: FieldDescriptor, item: Any) -> Any:
-    if field.message_type is None:
-        return _scalar_to_document(field, item)
-    if field.message_type.full_name == _EXAMPLE:
-        return _example_to_document(item)
-    document = message_to_document(item)
-    if field.message_type.full_name == _METER_REF and list(document) == ["id"]:
-        return document["id"]
-    return document
-
-
-def _example_to_document(example: plan_pb2.PlanExample) -> dict[str, Any]:
-    expect: dict[str, Any] = {"total": example.total} if example.total else {}
+def _example_document(example: plan_pb2.PlanExample) -> dict[str, Any]:
+    expect: dict[str, Any] = {"total": example.total}
     if example.lines:
         expect["lines"] = dict(example.lines)
-    usage: dict[str, Any] = {}
-    for meter in example.usage:
-        usage[meter.meter] = [
-            q.quantity
-            if q.match_all
-            else {"quantity": q.quantity, "dimensions": dict(q.dimensions)}
-            for q in meter.quantities
-        ]
-    return {"usage": usage, "expect": expect}
+    return {"usage": _usage_document(example.usage), "expect": expect}
 
 
-def _scalar_to_document(field: FieldDescriptor, value: Any) -> str:
-    if field.enum_type is not None:
-        found = field.enum_type.values_by_number.get(value)
-        return str(value) if found is None else found.name[len(_prefix(field.enum_type)) :].lower()
-    if isinstance(value, bool):
+def _scalar_document(field: FieldDescriptor, value: Any) -> str:
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        words = {number: word for word, number in _words(field.enum_type).items()}
+        # A number that this version has no word for stays a number, and is no known word.
+        return words.get(value, str(value))
+    if field.type == FieldDescriptor.TYPE_BOOL:
         return "true" if value else "false"
     return str(value)
 
 
-def _prefix(enum: EnumDescriptor) -> str:
-    zero = enum.values_by_number[0].name
-    return zero.removesuffix("UNSPECIFIED")
+def _value_document(field: FieldDescriptor, value: Any) -> Any:
+    if field.message_type is None:
+        return _scalar_document(field, value)
+    return _message_document(value)
 
 
-def _fill(document: object, message: Message, path: str, faults: list[tuple[str, str]]) -> None:
-    if not isinstance(document, Mapping):
-        faults.append((path, "expected a mapping of keys to values"))
-        return
-    fields = message.DESCRIPTOR.fields_by_name
-    for key, value in document.items():
-        where = f"{path}.{key}" if path else str(key)
-        field = fields.get(key) if isinstance(key, str) else None
-        output_only = key in _OUTPUT_ONLY and message.DESCRIPTOR.name in ("Plan", "Meter")
-        if field is None or output_only:
-            faults.append((where, f"unknown key; expected one of {', '.join(_keys(message))}"))
-        elif key == "where":
-            _fill_where(value, message, where, faults)
+def _message_document(message: Message) -> Any:
+    """Return the document of a message; fields that are not set are left out."""
+    if isinstance(message, plan_pb2.PlanExample):
+        return _example_document(message)
+    document: dict[str, Any] = {}
+    hidden = _OUTPUT_ONLY.get(message.DESCRIPTOR.name, ())
+    for field, value in message.ListFields():
+        if field.name in hidden:
+            continue
+        if field.name == "where":
+            document["where"] = {name: list(item.values) for name, item in sorted(value.items())}
         elif field.is_repeated:
-            _fill_list(field, value, getattr(message, key), where, faults)
-        elif field.message_type is not None:
-            getattr(message, key).SetInParent()
-            _fill(value, getattr(message, key), where, faults)
+            document[field.name] = [_value_document(field, item) for item in value]
         else:
-            scalar = _scalar(field, value, where, faults)
-            if scalar is not None:
-                setattr(message, key, scalar)
+            document[field.name] = _value_document(field, value)
+    if isinstance(message, plan_pb2.PlanMeter) and list(document) == ["id"]:
+        return message.id
+    return document
 
 
-def _keys(message: Message) -> list[str]:
-    skip = _OUTPUT_ONLY if message.DESCRIPTOR.name in ("Plan", "Meter") else frozenset[str]()
-    return [field.name for field in message.DESCRIPTOR.fields if field.name not in skip]
+def plan_to_document(plan: plan_pb2.Plan) -> dict[str, Any]:
+    """Return the document of a plan, scalars as text; `plan_from_document` reads it back (S2).
+
+    Output-only fields (name, version, create_time) are left out.
+    """
+    document: dict[str, Any] = _message_document(plan)
+    return document
 
 
-def _fill_where(value: object, charge: Any, path: str, faults: list[tuple[str, str]]) -> None:
-    if not isinstance(value, Mapping) or not value:
-        faults.append((path, "expected a mapping of dimension names to values"))
-        return
-    for name, values in value.items():
-        listed = values if isinstance(values, list) else [values]
-        if not listed or not all(isinstance(item, str) for item in listed):
-            faults.append((f"{path}.{name}", "expected a value or a list of values, as text"))
-        else:
-            charge.where[name].values.extend(listed)
-
-
-def _fill_list(
-    field: FieldDescriptor, value: object, target: Any, path: str, faults: list[tuple[str, str]]
-) -> None:
-    if not isinstance(value, list) or not value:
-        faults.append((path, "expected a list that is not empty"))
-        return
-    for index, item in enumerate(value):
-        where = f"{path}[{index}]"
-        if field.message_type is None:
-            scalar = _scalar(field, item, where, faults)
-            if scalar is not None:
-                target.append(scalar)
-        elif field.message_type.full_name == _METER_REF and isinstance(item, str):
-            target.add(id=item)
-        elif field.message_type.full_name == _EXAMPLE:
-            _fill_example(item, target.add(), where, faults)
-        else:
-            _fill(item, target.add(), where, faults)
-
-
-def _fill_example(
-    value: object, example: plan_pb2.PlanExample, path: str, faults: list[tuple[str, str]]
-) -> None:
-    expect = value.get("expect") if isinstance(value, Mapping) else None
-    usage = value.get("usage") if isinstance(value, Mapping) else None
-    if (
-        not isinstance(value, Mapping)
-        or not isinstance(expect, Mapping)
-        or not isinstance(usage, Mapping)
-        or set(value) != {"usage", "expect"}
-        or not set(expect) <= {"total", "lines"}
-    ):
-        faults.append((path, "expected usage: {…} and expect: {total, lines}"))
-        return
-    _text_into(example, "total", expect.get("total"), f"{path}.expect.total", faults)
-    lines = expect.get("lines", {})
-    if not isinstance(lines, Mapping) or not all(isinstance(v, str) for v in lines.values()):
-        faults.append((f"{path}.expect.lines", "expected a mapping of line ids to amounts"))
-    else:
-        for name, amount in lines.items():
-            example.lines[name] = amount
-    for meter, quantities in usage.items():
-        entry = example.usage.add(meter=str(meter))
-        _fill_quantities(quantities, entry, f"{path}.usage.{meter}", faults)
-
-
-def _fill_quantities(
-    value: object, entry: plan_pb2.MeterUsage, path: str, faults: list[tuple[str, str]]
-) -> None:
-    for index, item in enumerate(value if isinstance(value, list) else [value]):
-        where = f"{path}[{index}]" if isinstance(value, list) else path
-        dimensions = item.get("dimensions", {}) if isinstance(item, Mapping) else {}
-        if isinstance(item, str):
-            entry.quantities.add(quantity=item, match_all=True)
-        elif (
-            isinstance(item, Mapping)
-            and set(item) <= {"quantity", "dimensions"}
-            and isinstance(item.get("quantity"), str)
-            and isinstance(dimensions, Mapping)
-            and all(isinstance(word, str) for word in dimensions.values())
-        ):
-            entry.quantities.add(quantity=item["quantity"], dimensions=dict(dimensions))
-        else:
-            faults.append((where, "expected a quantity, or {quantity, dimensions}, as text"))
-
-
-def _text_into(
-    message: Message, key: str, value: object, path: str, faults: list[tuple[str, str]]
-) -> None:
-    if isinstance(value, str) and value:
-        setattr(message, key, value)
-    else:
-        faults.append((path, "expected a text that is not empty"))
-
-
-def _scalar(
-    field: FieldDescriptor, value: object, path: str, faults: list[tuple[str, str]]
-) -> str | int | bool | None:
-    if not isinstance(value, str) or (not value and field.name not in _MAY_BE_EMPTY):
-        faults.append((path, "expected a text that is not empty"))
-        return None
-    if field.enum_type is not None:
-        prefix = _prefix(field.enum_type)
-        found = field.enum_type.values_by_name.get(prefix + value.upper())
-        if found is None or found.number == 0 or value != value.lower():
-            names = [v.name[len(prefix) :].lower() for v in field.enum_type.values if v.number]
-            faults.append((path, f"expected one of {', '.join(names)}, got {value!r}"))
-            return None
-        return int(found.number)
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        if value not in ("true", "false"):
-            faults.append((path, f"expected true or false, got {value!r}"))
-            return None
-        return value == "true"
-    if field.cpp_type == FieldDescriptor.CPPTYPE_INT32:
-        if not (value.isascii() and value.isdigit() and len(value) <= 9):
-            faults.append((path, f"expected a whole number, got {value!r}"))
-            return None
-        return int(value)
-    return value
+def meter_to_document(meter: plan_pb2.Meter) -> dict[str, Any]:
+    """Return the document of a meter, scalars as text, without output-only fields."""
+    document: dict[str, Any] = _message_document(meter)
+    return document

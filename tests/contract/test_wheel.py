@@ -88,7 +88,7 @@ def test_the_wheel_runs_anywhere(wheel):
 
 
 def test_the_wheel_brings_one_command(distribution):
-    """`ratewright` is the only console script, and its module imports the standard library alone."""
+    """`ratewright` is the only script; its module imports the standard library alone."""
     scripts = [(point.name, point.value) for point in distribution.entry_points]
     assert scripts == [("ratewright", "rating_server.cli.entry:main")]
     module = (PACKAGES["rating_server"] / "cli" / "entry.py").read_text()

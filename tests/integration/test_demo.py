@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -67,11 +68,31 @@ def test_generated_month(tmp_path: Path) -> None:
     assert _processes_in(tmp_path) == []
 
 
+def test_ended_demo_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM in the middle of the run stops server and store and removes their files."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rating_server.cli.entry", "demo", "--customers", "20"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    assert any("subscribed 20 customers" in line for line in process.stdout)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+    assert list(tmp_path.iterdir()) == []
+    assert _processes_in(tmp_path) == []
+
+
 def test_own_file(tmp_path: Path) -> None:
     """A file and a plan of one's own run the same way, each customer and day a statement."""
     (tmp_path / "plan.yaml").write_text(PLAN)
     rows = [f"2024-02-{1 + n % 3:02d}T0{n % 10}:00:00Z,u{n % 4},{n}.{n:03d}\n" for n in range(60)]
-    (tmp_path / "calls.csv").write_text("at,who,size\n" + "".join(rows) + "never,u1,1\n")
+    (tmp_path / "calls.csv").write_text(
+        "at,who,size\n" + "".join(rows) + "never,u1,1\n2024-02-01,u1,-1\n"
+    )
     place = tmp_path / "temporary"
     place.mkdir()
     done = _demo(
@@ -81,10 +102,11 @@ def test_own_file(tmp_path: Path) -> None:
         *["--meter", "calls", "--meter", "gigabytes=size"],
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == (
-        f"ratewright: {tmp_path}/calls.csv: row 61: at: expected an ISO 8601 time, got 'never'\n"
-    )
-    assert "streamed 120 records in 1 batches: 120 ACCEPTED" in done.stdout
+    assert done.stderr.splitlines() == [
+        f"ratewright: {tmp_path}/calls.csv: row 61: at: expected an ISO 8601 time, got 'never'",
+        "ratewright: row 62: REJECTED QUANTITY_OUT_OF_RANGE (customer u1)",
+    ]
+    assert "streamed 122 records in 1 batches: 121 ACCEPTED, 1 REJECTED" in done.stdout
     assert "12 of 12 totals agree" in done.stdout
     assert list(place.iterdir()) == []
 

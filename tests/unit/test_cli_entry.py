@@ -12,6 +12,7 @@ import pytest
 
 from rating_server.cli import app
 from rating_server.cli.entry import run
+from rating_server.cli.failure import complain
 
 PLAN = """
 id: api
@@ -84,6 +85,12 @@ def test_unexpected_error_is_one_line(
     errors = capsys.readouterr().err
     assert errors.startswith("Traceback")
     assert errors.endswith(line)
+
+
+def test_complaints_are_one_harmless_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters of an input reach no terminal, and break no line."""
+    complain("row 1: customer a\x1b[31m\nb é")
+    assert capsys.readouterr().err == "ratewright: row 1: customer a\\x1b[31m\\nb é\n"
 
 
 def test_interrupt_is_quiet(

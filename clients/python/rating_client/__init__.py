@@ -5,6 +5,13 @@
 numpy nor numba nor redis.
 """
 
+from ratewright.document import (
+    DocumentFault,
+    PlanDocumentError,
+    plan_from_document,
+    plan_to_document,
+    usage_from_document,
+)
 from rating_client.aio_client import AsyncClient
 from rating_client.aio_writer import AsyncUsageWriter
 from rating_client.client import Client
@@ -16,7 +23,6 @@ from rating_client.errors import (
     BatchFailed,
     Cancelled,
     DeadlineExceeded,
-    DocumentFault,
     FailedPrecondition,
     FieldViolation,
     Internal,
@@ -24,7 +30,6 @@ from rating_client.errors import (
     NotFound,
     OutOfRange,
     PermissionDenied,
-    PlanDocumentError,
     RatewrightError,
     ResourceExhausted,
     Unauthenticated,
@@ -34,11 +39,6 @@ from rating_client.errors import (
     WriterError,
 )
 from rating_client.options import ClientOptions, WriterOptions
-from rating_client.plan_document import (
-    plan_from_document,
-    plan_to_document,
-    usage_from_document,
-)
 from rating_client.values import (
     Counter,
     CounterBand,

@@ -15,12 +15,12 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ratewright.document import plan_from_document, usage_from_document
 from ratewright.v1 import catalog_service_pb2 as catalog
 from ratewright.v1 import customer_service_pb2 as customers
 from ratewright.v1 import plan_pb2, statement_pb2
 from ratewright.v1 import rating_service_pb2 as rating
 from ratewright.v1 import usage_service_pb2 as usage_api
-from rating_client.plan_document import plan_from_document, usage_from_document
 from rating_client.values import (
     Counter,
     CounterBand,

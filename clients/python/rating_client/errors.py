@@ -163,25 +163,6 @@ class WriterClosed(WriterError):
     """The writer takes no more records: it was closed, or an error stopped it."""
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentFault:
-    """One fault of a document: where (``charges[2].tiers[0].up_to``), and in words."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
-class PlanDocumentError(ValueError):
-    """A plan or usage document that cannot be put into a message; ``faults`` holds all faults."""
-
-    def __init__(self, faults: Iterable[DocumentFault]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("; ".join(str(fault) for fault in self.faults))
-
-
 _CLASSES: Mapping[grpc.StatusCode, type[RatewrightError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.OUT_OF_RANGE: OutOfRange,

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from rating_client.client import Client
 
 
+_READER_PATIENCE_SECONDS = 2.0
+
+
 class _Stream:
     """One connection's stream. ``over``: it hands out no more batches. ``error``: why it ended."""
 
@@ -225,7 +228,9 @@ class UsageWriter:
         reader.start()
         overdue = self._watch(stream)
         call.cancel()
-        reader.join()
+        # gRPC was seen not to end a call that met a dying server, even when it is cancelled; its
+        # reader is then left behind, and takes nothing more because the stream is over.
+        reader.join(_READER_PATIENCE_SECONDS)
         error = answer_overdue() if overdue else stream.error or stream_ended()
         with self._lock:
             stopped = self._core.stopped
@@ -271,6 +276,8 @@ class UsageWriter:
         try:
             for answer in call:
                 with self._lock:
+                    if stream.over:
+                        return
                     result = self._core.delivery.answered(answer, time.monotonic())
                     self._work.notify_all()
                 if result is not None:

@@ -26,6 +26,13 @@ def bad_input(lines: str | Iterable[str]) -> CommandError:
     return CommandError(*([lines] if isinstance(lines, str) else lines), status=EXIT_BAD_INPUT)
 
 
+def printable(text: str) -> str:
+    """Return a text as one harmless line: control characters of the input are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
 def complain(line: str) -> None:
     """Print one line about a mistake on standard error."""
-    click.echo(f"ratewright: {line}", err=True)
+    click.echo(f"ratewright: {printable(line)}", err=True)

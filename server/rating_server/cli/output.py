@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from rating_server.cli.app import Globals
+from rating_server.cli.failure import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,10 +66,11 @@ def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()
 ) -> None:
     """Print aligned columns; those named in ``right`` are numbers and stand to the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich(columns, rows, right)
         return
-    cells = [list(columns), *[list(row) for row in rows]]
+    cells = [list(columns), *rows]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     for row in cells:
         line = "  ".join(

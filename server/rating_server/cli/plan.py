@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from rating_client.errors import PlanDocumentError
-from rating_client.plan_document import plan_from_document, plan_to_document
+from ratewright.document import PlanDocumentError, plan_from_document, plan_to_document
 from rating_server.cli.failure import CommandError, bad_input, complain
 from rating_server.cli.online import (
     PlanReference,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from ratewright.document import DocumentInvalid, document_to_message, message_to_document
+from ratewright import document as api
 from ratewright.v1 import plan_pb2
 from rating_core.metering.catalogue import StoredMeter, StoredPlan
 from rating_core.plan_document import meter_to_document
@@ -15,13 +14,12 @@ from rating_server.usecases.failure import InvalidRequest, Violation, invalid
 
 def from_proto_plan(message: plan_pb2.Plan) -> dict[str, Any]:
     """Return the plan document of a message; output-only fields are ignored."""
-    return message_to_document(message)
+    return api.plan_to_document(message)
 
 
 def to_proto_plan(stored: StoredPlan) -> plan_pb2.Plan:
     """Return the message of a stored plan version."""
-    message = plan_pb2.Plan()
-    _fill(stored.document, message)
+    message = api.plan_from_document(stored.document)
     message.version = stored.version
     message.name = f"plans/{message.id}/versions/{stored.version}"
     message.create_time.CopyFrom(to_proto_timestamp(stored.create_time))
@@ -30,13 +28,12 @@ def to_proto_plan(stored: StoredPlan) -> plan_pb2.Plan:
 
 def from_proto_meter(message: plan_pb2.Meter) -> dict[str, Any]:
     """Return the meter document of a message; output-only fields are ignored."""
-    return message_to_document(message)
+    return api.meter_to_document(message)
 
 
 def to_proto_meter(stored: StoredMeter) -> plan_pb2.Meter:
     """Return the message of a stored meter."""
-    message = plan_pb2.Meter()
-    _fill(meter_to_document(stored.meter), message)
+    message = api.meter_from_document(meter_to_document(stored.meter))
     message.name = f"meters/{message.id}"
     message.create_time.CopyFrom(to_proto_timestamp(stored.create_time))
     return message
@@ -84,10 +81,3 @@ def parse_meter_name(name: str, field: str) -> str:
 
 def _is_version(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0
-
-
-def _fill(document: Mapping[str, Any], message: plan_pb2.Plan | plan_pb2.Meter) -> None:
-    try:
-        document_to_message(document, message)
-    except DocumentInvalid as error:
-        raise RuntimeError(f"a stored document does not fit the API: {error}") from error

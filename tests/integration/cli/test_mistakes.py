@@ -175,7 +175,7 @@ CASES = [
         "csv-dimension",
         ["rate", "--plan", "plan.yaml", "--usage", "zone.csv"],
         2,
-        "zone.csv:2: dimensions.zone: meter calls declares no such dimension; it declares: none",
+        "zone.csv:2: dimensions.zone: meter calls declares no such dimension; it has: none",
     ),
     (
         "amount-out-of-range",

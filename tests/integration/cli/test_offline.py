@@ -36,7 +36,7 @@ base    model       49.00  fee: 49
 calls   model       43.75  included: 10 units
                            tier 1: 100 × 0.25 = 25
                            tier 2: 110 × 0.125 + 5 = 18.75
-calls   maximum     -3.75  adjustment: -3.75
+calls   maximum     -3.75  maximum 40: -3.75
 annual  commitment  -2.50  committed: 12.5 × 20 % = -2.5
                            overage: 27.5 at factor 1 adds 0
 total               86.50
@@ -51,20 +51,24 @@ def plan(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("usage.yaml", "calls: [{quantity: 200, dimensions: {zone: eu}}, {quantity: 20, "
-         "dimensions: {zone: us}}, {quantity: 7, dimensions: {zone: mars}}]"),
-        ("usage.csv", "meter,quantity,zone\ncalls,200,eu\ncalls,20,us\ncalls,7,mars\n"),
-        ("usage.json", '{"calls": [150, "70"]}'),
-    ],
-)  # fmt: skip
+USAGE = {
+    "usage.yaml": """
+calls:
+  - {quantity: 200, dimensions: {zone: eu}}
+  - {quantity: 20, dimensions: {zone: us}}
+  - {quantity: 7, dimensions: {zone: mars}}
+""",
+    "usage.csv": "meter,quantity,zone\ncalls,200,eu\ncalls,20,us\ncalls,7,mars\n",
+    "usage.json": '{"calls": [150, "70"]}',
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
 def test_rate_explains_every_amount(
-    plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str
+    plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """YAML, CSV and JSON usage give the same statement, with the calculation of each line."""
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(USAGE[name])
     assert run(["rate", "--plan", str(plan), "--usage", str(tmp_path / name)]) == 0
     assert capsys.readouterr().out == TABLE
 
@@ -95,7 +99,9 @@ def test_check_looks_at_every_file(
     case = {
         "id": "c1",
         "plan": {
-            "id": "p", "currency": "USD", "billing_period": "month",
+            "id": "p",
+            "currency": "USD",
+            "billing_period": "month",
             "charges": [{"id": "fee", "model": "flat_fee", "amount": "1"}],
         },
         "usage": {},

@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from ratewright.document import document_to_message
+from ratewright.document import plan_from_document
 from ratewright.v1 import catalog_service_pb2 as catalog
 from ratewright.v1 import (
     catalog_service_pb2_grpc,
@@ -146,8 +146,7 @@ class Road:
     @staticmethod
     def plan(plan_id: str) -> plan_pb2.Plan:
         """A plan with a base fee, tiers by model, and a clamped percentage."""
-        message = plan_pb2.Plan()
-        document_to_message(
+        return plan_from_document(
             {
                 "id": plan_id,
                 "currency": "USD",
@@ -179,10 +178,8 @@ class Road:
                         "max_per_event": "5",
                     },
                 ],
-            },
-            message,
+            }
         )
-        return message
 
     @staticmethod
     def subscribe(server, plan_id: str, customer: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -148,7 +149,7 @@ def node_folder(request, tmp_path_factory) -> Path:
     package = (FOREIGN / "package.json").read_bytes()
     # The folder is named for what is in it: other versions are installed afresh.
     name = f"foreign-node-{hashlib.sha256(package).hexdigest()[:12]}"
-    cache = request.config.cache
+    cache = getattr(request.config, "cache", None)  # none under `-p no:cacheprovider`
     folder: Path = cache.mkdir(name) if cache is not None else tmp_path_factory.mktemp(name)
     for source in ("package.json", "ingest.mjs"):
         shutil.copy(FOREIGN / source, folder)
@@ -167,8 +168,8 @@ def node_folder(request, tmp_path_factory) -> Path:
         except subprocess.TimeoutExpired:
             pytest.skip(f"npm could not install the packages within {INSTALL_SECONDS} s")
         if done.returncode:
-            words = " ".join(done.stderr.split())
-            pytest.skip(f"npm could not install the packages: {words[:200]}")
+            code = re.search(r"npm error code (\w+)", done.stderr)
+            pytest.skip(f"npm could not install the packages: {code[1] if code else 'no reason'}")
         installed.touch()
     return folder
 

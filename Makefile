@@ -15,6 +15,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Ratewright needs Python 3.11 or newer; set PYTHON=… to one") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo 'compiling the kernels, once (about half a minute)'
+	$(BIN)/python -m rating_server.warm
 	@touch $@
 
 demo: $(STAMP) ## Run the main job end to end on the embedded store: a month of 1,000,000 records to exact statements

@@ -30,7 +30,8 @@ def case_from_document(
 
     `source` and `note` may say where it comes from. Raises PlanInvalid if the plan has faults,
     otherwise UsageInvalid if anything else has; either holds all faults, with paths such as
-    `plan.charges[0].model` and `usage.tokens`.
+    `plan.charges[0].model` and `usage.tokens`. What `usage` and `expect` hold is not read beside a
+    faulty plan, which says what they may hold.
     """
     faults = FaultList()
     fields = Fields.open(document, Place(), faults)
@@ -45,15 +46,18 @@ def case_from_document(
     plan: Plan | None = None
     if plan_document is not None:
         plan = read_plan(plan_document, fields.place("plan"), faults, minor_unit, known_meters)
-        if plan is None:
-            raise PlanInvalid(faults.in_document_order())
     example = None
-    if plan is not None:
+    if plan is None:
+        fields.take("usage", required=True)
+        fields.take("expect", required=True)
+    else:
         meters = {meter.id: meter for meter in plan.meters}
         lines = [charge.id for charge in plan.charges]
         lines += [commitment.id for commitment in plan.commitments]
         example = read_example(fields, faults, meters, list(plan.charges), lines)
-        fields.finish()
+    fields.finish()
+    if plan is None and plan_document is not None:
+        raise PlanInvalid(faults.in_document_order())
     if case_id is None or plan is None or example is None or len(faults):
         raise UsageInvalid(faults.in_document_order())
     return Case(case_id, plan, example)

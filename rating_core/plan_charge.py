@@ -61,17 +61,27 @@ _LATER_COMMITMENT_KEYS = ("quantity", "schedule", "rollover")
 
 
 def _read_tier(
-    document: object, at: Place, faults: FaultList, model: ChargeModel, *, last: bool
-) -> Tier | None:
+    document: object,
+    at: Place,
+    faults: FaultList,
+    model: ChargeModel,
+    lower: Decimal,
+    *,
+    last: bool,
+) -> tuple[Decimal, Tier | None]:
+    """Return the next tier's lower bound, and the tier or ``None`` if it is faulty."""
     fields = Fields.open(document, at, faults)
     if fields is None:
-        return None
+        return lower, None
     before = len(faults)
     up_to = fields.decimal("up_to")
     if last and "up_to" in fields:
         fields.fault("up_to", "LAST_TIER_BOUNDED", "the last tier has no end: leave up_to out")
     elif not last and "up_to" not in fields:
         fields.fault("up_to", "MISSING", "up_to is required in every tier but the last")
+    elif up_to is not None and up_to <= lower:
+        message = f"bounds must rise: expected more than {format_decimal(lower)}"
+        fields.fault("up_to", "TIER_ORDER", message)
     keys = _TIER_KEYS[model]
     if not any(key in fields for key in keys):
         fields.fault(keys[0], "MISSING", f"{' or '.join(keys)} is required")
@@ -82,7 +92,7 @@ def _read_tier(
         flat_fee=fields.decimal("flat_fee") or ZERO,
     )
     fields.finish(misplaced=_ALL_TIER_KEYS, here=f"in a tier of {model}")
-    return tier if len(faults) == before else None
+    return max(lower, up_to or lower), tier if len(faults) == before else None
 
 
 def _read_tiers(fields: Fields, faults: FaultList, model: ChargeModel) -> tuple[Tier, ...]:
@@ -90,17 +100,10 @@ def _read_tiers(fields: Fields, faults: FaultList, model: ChargeModel) -> tuple[
     tiers: list[Tier] = []
     lower = ZERO
     for index, (at, document) in enumerate(items):
-        tier = _read_tier(document, at, faults, model, last=index == len(items) - 1)
-        if tier is None:
-            continue
-        tiers.append(tier)
-        if tier.up_to is None:
-            continue
-        if tier.up_to <= lower:
-            place = at.key("up_to", 0)
-            message = f"bounds must rise: expected more than {format_decimal(lower)}"
-            faults.add(place, "TIER_ORDER", message)
-        lower = max(lower, tier.up_to)
+        last = index == len(items) - 1
+        lower, tier = _read_tier(document, at, faults, model, lower, last=last)
+        if tier is not None:
+            tiers.append(tier)
     return tuple(tiers)
 
 
@@ -247,10 +250,13 @@ def read_charge(
 def _read_covers(
     fields: Fields, faults: FaultList, models: Mapping[str, ChargeModel | None]
 ) -> tuple[str, ...]:
-    """Return the covered charge ids; by default all charges but flat fees (S5)."""
+    """Return the covered charge ids; by default all charges but flat fees (S5).
+
+    Without any charge that can be named, the fault is the charges', not this key's.
+    """
     if "covers" not in fields:
         covers = tuple(name for name, model in models.items() if model is not ChargeModel.FLAT_FEE)
-        if not covers:
+        if models and not covers:
             message = "covers defaults to all charges but flat fees, and this plan has none"
             fields.fault("covers", "MISSING", message)
         return covers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import islice, product
 
@@ -12,43 +12,44 @@ _COMBINATIONS_MAX = 4_096
 _OTHER = None
 """Stands for any value of a dimension that no charge names."""
 
+_Where = Mapping[str, frozenset[str | None]]
 
-def _overlap(one: Charge, other: Charge) -> bool:
+
+def _where(charge: Charge) -> _Where:
+    """Return the charge's `where` for fast look-ups: there may be 100,000 values in a plan."""
+    return {name: frozenset(values) for name, values in charge.where}
+
+
+def _overlap(one: _Where, other: _Where) -> bool:
     """Whether some series counts towards both charges."""
-    values = dict(one.where)
-    return all(
-        name not in values or not set(values[name]).isdisjoint(allowed)
-        for name, allowed in other.where
-    )
+    return all(name not in one or not one[name].isdisjoint(other[name]) for name in other)
 
 
-def _overlaps(meter: Meter, charges: Sequence[Charge]) -> list[str]:
+def _overlaps(meter: Meter, charges: Sequence[Charge], wheres: Sequence[_Where]) -> list[str]:
     warnings: list[str] = []
     for index, charge in enumerate(charges):
-        for earlier in charges[:index]:
-            if _overlap(earlier, charge):
-                warnings.append(
-                    f"charges {earlier.id} and {charge.id} both price usage of meter {meter.id}"
-                )
+        for earlier in range(index):
+            if _overlap(wheres[earlier], wheres[index]):
+                pair = f"{charges[earlier].id} and {charge.id}"
+                warnings.append(f"charges {pair} both price usage of meter {meter.id}")
                 break
     return warnings
 
 
-def _matches(charge: Charge, values: dict[str, str | None]) -> bool:
-    return all(values[name] in allowed for name, allowed in charge.where)
+def _matches(where: _Where, values: dict[str, str | None]) -> bool:
+    return all(values[name] in allowed for name, allowed in where.items())
 
 
-def _gap(meter: Meter, charges: Sequence[Charge]) -> str | None:
+def _gap(meter: Meter, charges: Sequence[Charge], wheres: Sequence[_Where]) -> str | None:
     """Return the first combination of dimension values that no charge prices, in words."""
-    named: dict[str, list[str | None]] = {}
+    named: dict[str, dict[str | None, None]] = {}
     for charge in charges:
         for name, allowed in charge.where:
-            known = named.setdefault(name, [_OTHER])
-            known.extend(value for value in allowed if value not in known)
+            named.setdefault(name, {_OTHER: None}).update(dict.fromkeys(allowed))
     combinations = product(*named.values())
     for combination in islice(combinations, _COMBINATIONS_MAX):
         values = dict(zip(named, combination, strict=True))
-        if not any(_matches(charge, values) for charge in charges):
+        if not any(_matches(where, values) for where in wheres):
             words = ", ".join(
                 f"{name} = {'any other value' if value is _OTHER else value}"
                 for name, value in values.items()
@@ -74,8 +75,9 @@ def warnings_of(plan: Plan) -> list[str]:
         if not charges:
             warnings.append(f"meter {meter.id} is priced by no charge")
             continue
-        warnings += _overlaps(meter, charges)
-        gap = _gap(meter, charges)
+        wheres = [_where(charge) for charge in charges]
+        warnings += _overlaps(meter, charges, wheres)
+        gap = _gap(meter, charges, wheres)
         if gap is not None:
             warnings.append(gap)
     for charge in plan.charges:

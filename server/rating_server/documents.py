@@ -101,7 +101,11 @@ def parse_json(text: str, name: str, line: int | None = None) -> object:
     ``line`` is the number of the text's only line in its file. Raises DocumentError.
     """
     try:
-        return _scalar(json.loads(text, parse_int=str, parse_float=str, object_pairs_hook=_pairs))
+        # NaN and Infinity, which are no JSON, as text too: elsewhere they would be floats
+        tree = json.loads(
+            text, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_pairs
+        )
+        return _scalar(tree)
     except _DuplicateKeyError as error:
         at = line if line is not None else _line_of_duplicate(text, name)
         raise DocumentError(name, f"the key {_shown(error.key)} stands twice", at) from None

@@ -7,6 +7,7 @@ from decimal import Decimal
 from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel, Meter, Plan, Tier
 from rating_core.counter import SeriesCounter
 from rating_core.pipeline import rate_statement
+from rating_server.store.warm_up import warm_up
 
 
 def warm_kernels() -> None:
@@ -26,3 +27,13 @@ def warm_kernels() -> None:
         ),
     )
     rate_statement(plan, [SeriesCounter("units", (), 25, 1)])
+
+
+def main() -> None:
+    """Compile all kernels of pricing and counting into the cache; set-up runs this once."""
+    warm_kernels()
+    warm_up()
+
+
+if __name__ == "__main__":
+    main()

@@ -42,6 +42,14 @@ def test_json_scalars_are_text() -> None:
     }
 
 
+def test_json_has_no_floats() -> None:
+    """What the reader would take for a float, though JSON has no such constant, is text (S1.1)."""
+    assert parse_json('{"a": NaN, "b": [Infinity, -Infinity]}', "f") == {
+        "a": "NaN",
+        "b": ["Infinity", "-Infinity"],
+    }
+
+
 def test_aliases_stand_for_what_they_name() -> None:
     """Tiers may be written once and named twice."""
     text = "a: &t [{up_to: 1}, {x: &y z}]\nb: *t\nc: *y\n"

@@ -6,6 +6,7 @@ Of one event loop. List methods are asynchronous iterators; everything else is a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
@@ -37,11 +38,8 @@ class AsyncClient:
     def __init__(self, target: str, options: ClientOptions | None = None) -> None:
         self.options = options or ClientOptions()
         self.target = target
-        arguments = self.options.channel_options()
-        if self.options.credentials is None:
-            self.channel = grpc.aio.insecure_channel(target, arguments)
-        else:
-            self.channel = grpc.aio.secure_channel(target, self.options.credentials, arguments)
+        self._channel = self._connect(streams=False)
+        self._streams: grpc.aio.Channel | None = None
         self._methods: dict[str, Any] = {}
 
     async def __aenter__(self) -> Self:
@@ -57,12 +55,35 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled. Close writers first."""
-        await self.channel.close()
+        await self._channel.close()
+        if self._streams is not None:
+            await self._streams.close()
+
+    async def wait_until_ready(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for a server that starts; return whether one is there."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._channel.channel_ready()
+        except TimeoutError:
+            return False
+        return True
+
+    def _connect(self, *, streams: bool) -> grpc.aio.Channel:
+        arguments = self.options.channel_options(streams=streams)
+        if self.options.credentials is None:
+            return grpc.aio.insecure_channel(self.target, arguments)
+        return grpc.aio.secure_channel(self.target, self.options.credentials, arguments)
+
+    def stream_channel(self) -> grpc.aio.Channel:
+        """Return the channel of the writers' streams, which has no retries of its own."""
+        if self._streams is None:
+            self._streams = self._connect(streams=True)
+        return self._streams
 
     async def _call(self, call: Call[Answer], timeout: float | None) -> Answer:
         method = self._methods.get(call.method)
         if method is None:
-            method = self._methods[call.method] = self.channel.unary_unary(
+            method = self._methods[call.method] = self._channel.unary_unary(
                 f"/ratewright.v1.{call.method}",
                 request_serializer=type(call.request).SerializeToString,
                 response_deserializer=call.response.FromString,

@@ -40,11 +40,8 @@ class Client:
     def __init__(self, target: str, options: ClientOptions | None = None) -> None:
         self.options = options or ClientOptions()
         self.target = target
-        arguments = self.options.channel_options()
-        if self.options.credentials is None:
-            self.channel = grpc.insecure_channel(target, arguments)
-        else:
-            self.channel = grpc.secure_channel(target, self.options.credentials, arguments)
+        self._channel = self._connect(streams=False)
+        self._streams: grpc.Channel | None = None
         self._methods: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -60,12 +57,34 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled. Close writers first."""
-        self.channel.close()
+        self._channel.close()
+        if self._streams is not None:
+            self._streams.close()
+
+    def wait_until_ready(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for a server that starts; return whether one is there."""
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout)
+        except grpc.FutureTimeoutError:
+            return False
+        return True
+
+    def _connect(self, *, streams: bool) -> grpc.Channel:
+        arguments = self.options.channel_options(streams=streams)
+        if self.options.credentials is None:
+            return grpc.insecure_channel(self.target, arguments)
+        return grpc.secure_channel(self.target, self.options.credentials, arguments)
+
+    def stream_channel(self) -> grpc.Channel:
+        """Return the channel of the writers' streams, which has no retries of its own."""
+        if self._streams is None:
+            self._streams = self._connect(streams=True)
+        return self._streams
 
     def _call(self, call: Call[Answer], timeout: float | None) -> Answer:
         method = self._methods.get(call.method)
         if method is None:
-            method = self._methods[call.method] = self.channel.unary_unary(
+            method = self._methods[call.method] = self._channel.unary_unary(
                 f"/ratewright.v1.{call.method}",
                 request_serializer=type(call.request).SerializeToString,
                 response_deserializer=call.response.FromString,

@@ -50,10 +50,14 @@ class ClientOptions:
         if self.timeout_seconds <= 0:
             raise ValueError("timeout_seconds: expected more than 0")
 
-    def channel_options(self) -> list[tuple[str, str | int]]:
-        """Return the gRPC channel arguments, with the retry policy of the unary methods."""
+    def channel_options(self, *, streams: bool = False) -> list[tuple[str, str | int]]:
+        """Return the gRPC channel arguments: of the unary methods, or of the writers' streams.
+
+        Writers resend by themselves, and gRPC's own retries are off for them: with these, a stream
+        that met a dying server was seen to hang without end, deaf to its cancellation.
+        """
         config: dict[str, object] = {}
-        if self.unary_attempts > 1:
+        if self.unary_attempts > 1 and not streams:
             config["methodConfig"] = [
                 {
                     "name": [
@@ -74,6 +78,7 @@ class ClientOptions:
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
             ("grpc.service_config", json.dumps(config)),
+            ("grpc.enable_retries", 0 if streams else 1),
             # gRPC's own waits between connection attempts reach 2 minutes by default; a writer
             # that lost its server should be back within a second or two.
             ("grpc.initial_reconnect_backoff_ms", 100),

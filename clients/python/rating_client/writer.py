@@ -64,7 +64,7 @@ class UsageWriter:
     ) -> None:
         self._core = WriterCore(options or WriterOptions())
         self._on_batch = on_batch
-        self._open: Any = client.channel.stream_stream(
+        self._open: Any = client.stream_channel().stream_stream(
             INGEST_PATH, response_deserializer=usage_api.IngestUsageResponse.FromString
         )
         self._lock = threading.Lock()

@@ -20,6 +20,8 @@ from rating_server.cli.failure import CommandError, bad_input
 from rating_server.cli.rows import parse_instant
 
 _ATTEMPTS = 3
+_START_WAIT_S = 5
+"""`ratewright serve &` and the next command may stand in one script: a start takes a moment."""
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,6 +46,7 @@ def connected(target: str) -> Iterator[Client]:
     """Yield a client; a failed call ends the command: status 2 for wrong input, otherwise 1."""
     try:
         with Client(target, ClientOptions(unary_attempts=_ATTEMPTS)) as client:
+            client.wait_until_ready(_START_WAIT_S)
             yield client
     except InvalidArgument as error:
         raise bad_input(error_lines(error, target)) from None

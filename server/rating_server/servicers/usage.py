@@ -14,7 +14,7 @@ from rating_server.servicers.convert_usage import from_proto_batch, from_proto_r
 from rating_server.servicers.rpc import add_service, bidirectional, draining, parse, unary
 from rating_server.servicers.stream import Gate, answer_in_order
 from rating_server.usecases.context import Context
-from rating_server.usecases.failure import InvalidRequest, Violation
+from rating_server.usecases.failure import Failure, InvalidRequest, Violation
 from rating_server.usecases.get_usage import get_usage
 from rating_server.usecases.record_usage import Recorded, record_usage
 
@@ -40,8 +40,14 @@ class UsageServicer:
 
     async def _ingest_batch(self, data: bytes) -> pb.IngestUsageResponse:
         request = parse(data, pb.IngestUsageRequest)
-        batch = from_proto_batch(request.batch, self._max_batch_records)
-        return to_proto_answer(request.batch_number, await record_usage(self._context, batch))
+        try:
+            batch = from_proto_batch(request.batch, self._max_batch_records)
+            recorded = await record_usage(self._context, batch)
+        except Failure as failure:
+            # The error ends the stream: the sender must know which batch it is about.
+            failure.metadata["batch_number"] = str(request.batch_number)
+            raise
+        return to_proto_answer(request.batch_number, recorded)
 
     async def record_usage(self, request: pb.RecordUsageRequest) -> pb.RecordUsageResponse:
         """Count a few records."""

@@ -7,7 +7,7 @@ because there a row depends on those before it: equal ids, sums, numbers of seri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +19,7 @@ from rating_core.metering.batch import (
     DimensionSet,
     RecordBatch,
     RecordStatus,
+    Word,
     as_int64,
     compact,
     take_ids,
@@ -35,6 +36,8 @@ FUTURE_US = 60 * SECOND_US
 """An event time later than this after now is IN_FUTURE (S7.3)."""
 DIMENSIONS_MAX = 8
 DIMENSION_VALUE_BYTES_MAX = 255
+_SET_MAX = DIMENSIONS_MAX * (DIMENSION_VALUE_BYTES_MAX + 64)
+"""Letters of the largest dimension set that is worth remembering."""
 
 _ACCEPTED = int(RecordStatus.ACCEPTED)
 
@@ -53,8 +56,14 @@ class _Dimensions:
     names: frozenset[str] | None
 
 
-@lru_cache(maxsize=1 << 16)
 def _prepared(dimensions: DimensionSet) -> _Dimensions:
+    """Return a prepared set; only sets of a size that can be counted are remembered."""
+    if len(dimensions) > DIMENSIONS_MAX or sum(len(n) + len(v) for n, v in dimensions) > _SET_MAX:
+        return _prepare(dimensions)
+    return _remembered(dimensions)
+
+
+def _prepare(dimensions: DimensionSet) -> _Dimensions:
     pairs = tuple(sorted(pair for pair in dimensions if pair[1]))
     names = frozenset(name for name, _ in dimensions)
     fits = len(names) == len(dimensions) <= DIMENSIONS_MAX
@@ -64,6 +73,9 @@ def _prepared(dimensions: DimensionSet) -> _Dimensions:
         except UnicodeEncodeError:
             fits = False
     return _Dimensions(pairs, dimension_text(pairs), names if fits else None)
+
+
+_remembered = lru_cache(maxsize=1 << 16)(_prepare)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,12 +122,15 @@ class _Rows:
     unusable: NDArray[np.bool_]
 
 
-def _meter_table(meters: Sequence[Meter | None], scales: Sequence[int]) -> NDArray[np.int64]:
-    """Return int64[m, 4]: whether known, multiplier, divisor, whether it counts records."""
-    table = np.zeros((len(meters), 4), np.int64)
+def _meter_table(
+    meters: Sequence[Meter | None], scales: Sequence[int], kinds: Sequence[int]
+) -> NDArray[np.int64]:
+    """Return int64[m, 5]: whether known, multiplier, divisor, whether it counts records, kind."""
+    table = np.zeros((len(meters), 5), np.int64)
+    table[:, 4] = kinds
     for index, (meter, scale) in enumerate(zip(meters, scales, strict=True)):
         if meter is not None:
-            table[index] = (
+            table[index, :4] = (
                 1,
                 10 ** max(0, meter.scale - scale),
                 10 ** max(0, scale - meter.scale),
@@ -124,23 +139,34 @@ def _meter_table(meters: Sequence[Meter | None], scales: Sequence[int]) -> NDArr
     return table
 
 
+def _numbered(words: Iterable[Word]) -> tuple[list[Word], list[int]]:
+    """Return the distinct words in order of appearance, and the number of each word."""
+    numbers: dict[Word, int] = {}
+    codes = [numbers.setdefault(word, len(numbers)) for word in words]
+    return list(numbers), codes
+
+
 def _fitting(
     meters: Sequence[Meter | None], dimensions: Sequence[_Dimensions]
-) -> NDArray[np.bool_]:
-    """Return bool[m, d]: whether the meter declares all that a dimension set names (S6.1)."""
-    kinds: dict[frozenset[str] | None, int] = {}
-    kind = np.array([kinds.setdefault(d.names, len(kinds)) for d in dimensions], np.int64)
-    table = np.array(
-        [
-            [
-                meter is not None and names is not None and names.issubset(meter.dimensions)
-                for names in kinds
-            ]
-            for meter in meters
-        ],
-        np.bool_,
+) -> tuple[NDArray[np.bool_], list[int], list[int]]:
+    """Return whether meters declare all that dimension sets name (S6.1), by kinds of both.
+
+    bool[k, j] for kinds of meters and of sets, the kind of each meter and of each set. Not a table
+    of all meters and sets: both dictionaries are the sender's, and their product has no bound.
+    """
+    declared, meter_kinds = _numbered(
+        None if meter is None else frozenset(meter.dimensions) for meter in meters
     )
-    return np.ascontiguousarray(table[:, kind])
+    known: frozenset[str] = frozenset().union(*(names for names in declared if names))
+    # Sets that fit no meter here are one kind, however many there are.
+    named, set_kinds = _numbered(
+        d.names if d.names is not None and d.names <= known else None for d in dimensions
+    )
+    table = [
+        [names is not None and among is not None and names <= among for names in named]
+        for among in declared
+    ]
+    return np.array(table, np.bool_), meter_kinds, set_kinds
 
 
 def _clamped(
@@ -220,13 +246,15 @@ class RecordDecision:
             np.empty(count, np.bool_),
         )
         clamped = _clamped(profiles, customers, batch.meters)
+        fitting, meter_kinds, set_kinds = _fitting(self._meters, self._dimensions)
         judge_rows(
             self._codes,
             given,
             flags,
             customers,
-            _meter_table(self._meters, batch.scales),
-            _fitting(self._meters, self._dimensions),
+            _meter_table(self._meters, batch.scales, meter_kinds),
+            np.array(set_kinds, np.int64),
+            fitting,
             clamped,
             (self._limits.now + FUTURE_US, self._limits.oldest),
             rows.words,

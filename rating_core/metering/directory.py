@@ -148,12 +148,13 @@ class Directory:
         for entry in staged:
             if entry.kind == CONFIGURE or entry.facts["customer"] not in customers:
                 continue
-            index = customers.index(entry.facts["customer"])
+            # A sender's dictionary may name a customer twice.
+            same = [i for i, name in enumerate(customers) if name == entry.facts["customer"]]
             if entry.kind == CLOSE_PERIOD:
-                rows[index, CLOSED_UNTIL] = entry.facts["period_end"]
+                rows[same, CLOSED_UNTIL] = entry.facts["period_end"]
             else:
                 subscription = subscription_from_facts(entry.facts)
-                rows[index] = _row(subscription, len(profiles))
+                rows[same] = _row(subscription, len(profiles))
                 profiles = [*profiles, subscription.bands]
         return rows, profiles
 

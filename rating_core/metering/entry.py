@@ -202,7 +202,7 @@ def decode_body(body: bytes) -> RecordsEntry | ControlEntry:
         if magic == _CONTROL_MAGIC:
             return _control(document, len(body) - start)
         return _records(document, body, start)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LogCorrupt(f"body cannot be read: {error}") from error
 
 

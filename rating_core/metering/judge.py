@@ -46,6 +46,7 @@ def judge_rows(
     flags: NDArray[np.bool_],
     customers: NDArray[np.int64],
     meters: NDArray[np.int64],
+    set_kinds: NDArray[np.int64],
     fitting: NDArray[np.bool_],
     clamped: NDArray[np.bool_],
     bounds: tuple[int, int],
@@ -58,9 +59,9 @@ def judge_rows(
     """Work out what each record needs by itself (S7.3).
 
     Reads codes int32[3, n], quantity and event time int64[2, n], flags bool[2, n] (out of range,
-    imprecise), customers int64[c, 5] (`Directory.rows_of`), meters int64[m, 4] (known, multiplier,
-    divisor, counts records), fitting bool[m, d], clamped bool[p, m], bounds (latest and oldest
-    event time). Writes words int64[3, n], amounts int64[n], and the first reason that applies: in
+    imprecise), customers int64[c, 5] (`Directory.rows_of`), meters int64[m, 5] (known, multiplier,
+    divisor, counts records, kind k), set_kinds int64[d] (kind j), fitting bool[k, j], clamped
+    bool[p, m], bounds (latest and oldest event time). Writes words int64[3, n], amounts int64[n], and the first reason that applies: in
     ``early`` one up to NO_SUBSCRIPTION, in ``late`` one from IN_FUTURE to PERIOD_CLOSED.
     """
     latest, oldest = bounds
@@ -85,7 +86,7 @@ def judge_rows(
         if reason == 0:
             if subscribed and amount < 0 and clamped[customers[customer, 4], meter]:
                 reason = _OUT_OF_RANGE
-            elif not fitting[meter, dimensions]:
+            elif not fitting[meters[meter, 4], set_kinds[dimensions]]:
                 reason = _DIMENSION
             elif not subscribed:
                 reason = _NO_SUBSCRIPTION

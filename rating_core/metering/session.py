@@ -112,6 +112,8 @@ class ShardSession(Settlement):
     def on_lost(self) -> None:
         """The connection is gone: what was outstanding has no known outcome (P3)."""
         self._connected = self._reading = self._proved = self._paused = False
+        self._fresh = False
+        self._head_seen = 0
         self._commands.clear()
         self._expected.clear()
         for batch in self._flight:

@@ -30,6 +30,9 @@ from rating_core.metering.protocol import (
 )
 
 PAGE_ENTRIES = 64
+FIRST_PAGE_ENTRIES = 8
+PAGE_BYTES = 2_000_000
+"""About what one reply to a ReadLog holds, whatever the size of entries (P15)."""
 YIELD_DELAY_US = 2_000
 UNCERTAIN_DELAY_US = 100_000
 UNCERTAIN_TRIES = 20
@@ -54,6 +57,11 @@ class Settlement(Outbox):
         self._reading = False
         self._rebuilding = True
         self._whole = True
+        self._fresh = False
+        """The state was read whole on this connection; its head has not been confirmed yet."""
+        self._head_seen = 0
+        """The latest head that this connection told: the log reaches at least so far."""
+        self._page_limit = FIRST_PAGE_ENTRIES
         self._progress = False
         self._proved = False
         self._paused = False
@@ -82,6 +90,7 @@ class Settlement(Outbox):
             self._check_failed(verification, reply)
             return
         self._proved = True
+        self._fresh = False
         if verification.calls:
             self._refusals = 0
         if verification.calls or verification.questions:
@@ -120,8 +129,10 @@ class Settlement(Outbox):
         if reply.outcome is Outcome.MOVED:
             self._refusals += 1
             if self._diverged(reply):
-                self._rebuild()
+                ours = self._machine.version
+                self._unreadable(f"the log ends at {ours}, its head is another {reply.version}")
                 return
+            self._head_seen = reply.version
         if reply.outcome is Outcome.YIELD or wait:
             self._paused = True
             delay = YIELD_DELAY_US if reply.outcome is Outcome.YIELD else UNCERTAIN_DELAY_US
@@ -167,17 +178,23 @@ class Settlement(Outbox):
     def _read_on(self) -> None:
         self._progress = self._progress and self._reading
         self._reading = True
-        self._send(ReadLog(self._machine.version, self.page_entries), self._on_page)
+        limit = min(self._page_limit, self.page_entries)
+        self._send(
+            ReadLog(self._machine.version, limit), lambda page: self._on_page(page, limit)
+        )
 
-    def _on_page(self, page: LogPage) -> None:
+    def _on_page(self, page: LogPage, limit: int) -> None:
         for entry in page.entries:
             try:
                 self._take_entry(entry)
             except LogCorrupt as error:
-                self._unreadable(str(error))
+                self._unreadable(f"entry {entry.version}: {error}")
                 return
             self._progress = True
-        if len(page.entries) == self.page_entries:
+        size = sum(len(entry.entry) for entry in page.entries)
+        if size:
+            self._page_limit = max(1, PAGE_BYTES * len(page.entries) // size)
+        if len(page.entries) == limit:
             self._read_on()
         else:
             self._end_reading()
@@ -189,7 +206,7 @@ class Settlement(Outbox):
 
     def _take_entry(self, entry: LogEntry) -> None:
         if not self._continues(entry):
-            raise LogCorrupt(f"entry {entry.version} does not continue the log")
+            raise LogCorrupt("it does not continue the log")
         token = chain_token(entry.previous, entry.entry)  # P5: computed, never believed
         if self._flight and self._flight[0].token == token:
             self._confirm(self._flight[0], written=False)  # P3: an unknown outcome was OK
@@ -203,6 +220,11 @@ class Settlement(Outbox):
             self._deliver(own)
 
     def _end_reading(self) -> None:
+        if self._machine.version < self._head_seen:
+            ours = self._machine.version
+            self._unreadable(f"the log ends at {ours}, its head is at {self._head_seen}")
+            return
+        self._fresh = self._fresh or self._whole
         self._reading = self._rebuilding = self._whole = False
         self._fault = None
         for batch in self._lost_track.values():
@@ -250,13 +272,16 @@ class Settlement(Outbox):
         self._machine.reset()
         self._fold.reset()
         self._rebuilding = self._whole = True
-        self._proved = False
+        self._proved = self._fresh = False
+        self._head_seen = 0
         self._read_on()
 
     def _unreadable(self, reason: str) -> None:
-        if self._whole:
+        """What the log or its head says does not fit our state: read all again, or give up (P5)."""
+        if self._whole or self._fresh:
             # Read from its first entry on one connection: it is the log that is wrong, not us.
             self._fault = reason
+            self._reading = True  # and nothing is decided until it has been read once more
             self._timer("corrupt", CORRUPT_DELAY_US)
         else:
             self._rebuild()

@@ -254,7 +254,7 @@ class UsageShard:
         if isinstance(entry, ControlEntry):
             try:
                 self._directory.apply(entry)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise LogCorrupt(f"control entry does not fit: {error}") from error
         elif keys is not None:
             self._ids.insert(keys.identities, now, self._directory.settings.window_us)

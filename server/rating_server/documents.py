@@ -105,10 +105,14 @@ def parse_json(text: str, name: str, line: int | None = None) -> object:
         tree = json.loads(
             text, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_pairs
         )
+        if "\\u" in text:  # an escape may leave a text that no message or file can hold
+            json.dumps(tree, ensure_ascii=False).encode()
         return _scalar(tree)
     except _DuplicateKeyError as error:
         at = line if line is not None else _line_of_duplicate(text, name)
         raise DocumentError(name, f"the key {_shown(error.key)} stands twice", at) from None
+    except UnicodeEncodeError:
+        raise DocumentError(name, "not JSON: half a surrogate pair is no text", line) from None
     except json.JSONDecodeError as error:
         at = error.lineno if line is None else line
         message = f"not JSON: {error.msg} (column {error.colno})"

@@ -33,12 +33,13 @@ def test_yaml_scalars_are_text() -> None:
 
 def test_json_scalars_are_text() -> None:
     """Numbers stay as they are written, constants become words."""
-    text = '{"a": 0.10, "b": 12345678901234567890123, "c": [true, null, [false]], "d": "x"}'
+    text = '{"a": 0.10, "b": 12345678901234567890123, "c": [true, null, [false]], '
+    text += '"d": "\\ud83d\\ude00"}'
     assert parse_json(text, "f") == {
         "a": "0.10",
         "b": "12345678901234567890123",
         "c": ["true", "null", ["false"]],
-        "d": "x",
+        "d": "\U0001f600",
     }
 
 
@@ -96,6 +97,8 @@ def test_yaml_mistakes_name_their_line(text: str, words: str) -> None:
         ('{"a": 1,\n"a": 2}', "f.json:2: the key 'a' stands twice"),
         ('{"a": {"b": 1, "b": 2}}', "f.json:1: the key 'b' stands twice"),
         ("[1,\n2,]", "f.json:2: not JSON: "),
+        ('{"a": "\\ud83d"}', "f.json: not JSON: half a surrogate pair is no text"),
+        ('{"\\udc00": 1}', "f.json: not JSON: half a surrogate pair is no text"),
         ("[" * 100_000, "f.json: nested deeper than 64 levels"),
         ("", "f.json:1: not JSON: "),
     ],

@@ -286,6 +286,11 @@ def _read_term(fields: Fields, period: BillingPeriod | None) -> BillingPeriod | 
         )
         fields.fault("term", "NOT_SUPPORTED", message)
         return None
+    if period is BillingPeriod.WEEK:
+        # S5.3: a term holds whole billing periods; months are not made of weeks.
+        message = f"a {term} does not hold whole weeks: expected week, the billing period"
+        fields.fault("term", "NOT_ALLOWED", message)
+        return None
     return term
 
 

@@ -201,6 +201,9 @@ def _read_usage(target: Any, value: object, path: str, faults: Faults) -> None:
 def _read_examples(plan: Any, value: object, path: str, faults: Faults) -> None:
     for item, place in _items(value, path, faults):
         example = plan.examples.add()
+        for key in ("usage", "expect"):
+            if isinstance(item, Mapping) and key not in item:
+                faults.append(DocumentFault(f"{place}.{key}", f"{key} is required"))
         for key, part, spot in _entries(item, place, faults):
             if key == "usage":
                 _read_usage(example.usage, part, spot, faults)

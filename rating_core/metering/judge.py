@@ -61,8 +61,9 @@ def judge_rows(
     Reads codes int32[3, n], quantity and event time int64[2, n], flags bool[2, n] (out of range,
     imprecise), customers int64[c, 5] (`Directory.rows_of`), meters int64[m, 5] (known, multiplier,
     divisor, counts records, kind k), set_kinds int64[d] (kind j), fitting bool[k, j], clamped
-    bool[p, m], bounds (latest and oldest event time). Writes words int64[3, n], amounts int64[n], and the first reason that applies: in
-    ``early`` one up to NO_SUBSCRIPTION, in ``late`` one from IN_FUTURE to PERIOD_CLOSED.
+    bool[p, m], bounds (latest and oldest event time). Writes words int64[3, n], amounts int64[n],
+    and the first reason that applies: in ``early`` one up to NO_SUBSCRIPTION, in ``late`` one from
+    IN_FUTURE to PERIOD_CLOSED.
     """
     latest, oldest = bounds
     # Neighbours mostly share a calendar period: the last one is kept.

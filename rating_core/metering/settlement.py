@@ -179,9 +179,7 @@ class Settlement(Outbox):
         self._progress = self._progress and self._reading
         self._reading = True
         limit = min(self._page_limit, self.page_entries)
-        self._send(
-            ReadLog(self._machine.version, limit), lambda page: self._on_page(page, limit)
-        )
+        self._send(ReadLog(self._machine.version, limit), lambda page: self._on_page(page, limit))
 
     def _on_page(self, page: LogPage, limit: int) -> None:
         for entry in page.entries:

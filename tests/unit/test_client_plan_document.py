@@ -190,11 +190,19 @@ def test_all_unknown_keys_are_named_at_once():
         ({"credits": "after_total"}, "credits: expected before_total, the only choice"),
         ({"meters": "requests"}, "meters: expected a list, got 'requests'"),
         (
-            {"examples": [{"usage": {"m": [{"dimensions": {}}]}}]},
+            {"examples": [{"usage": {"m": "1"}}]},
+            "examples[0].expect: expect is required",
+        ),
+        (
+            {"examples": [{"expect": {"total": "1"}}]},
+            "examples[0].usage: usage is required",
+        ),
+        (
+            {"examples": [{"usage": {"m": [{"dimensions": {}}]}, "expect": {}}]},
             "examples[0].usage.m[0].quantity: quantity is required",
         ),
         (
-            {"examples": [{"usage": {"m": {"quantity": "1", "unit": "x"}}}]},
+            {"examples": [{"usage": {"m": {"quantity": "1", "unit": "x"}}, "expect": {}}]},
             "examples[0].usage.m.unit: unknown key 'unit'",
         ),
     ],

@@ -435,3 +435,30 @@ def test_an_empty_call_answers_without_an_entry(driver):
     decision = driver.decide()
     assert decision.body is None
     assert statuses(decision.answers[0]) == []
+
+
+def test_a_customer_that_a_dictionary_names_twice_is_one_customer(driver):
+    """S7.3: a subscription in flight counts for every row of its customer, whichever word it is."""
+    made = driver.shard.decide([subscribe("twice")], NOW)
+    driver.shard.stage(made, NOW)
+    batch = batch_of([use("a", customer="twice"), use("b", customer="other")])
+    batch.customers[1] = "twice"
+    assert statuses(driver.shard.decide([RecordCall(batch)], NOW).answers[0]) == ["ACCEPTED"] * 2
+
+
+def test_dictionaries_of_many_meters_and_dimension_sets_cost_their_sum(driver):
+    """S6.1: 20,000 meters and as many sets, a table of 4 × 10^8 cells, are no matter."""
+    count = 20_000
+    records = [
+        use(f"e{i}", meter="tokens" if i < 2 else f"m{i}", dims=((f"d{i}", "x"),))
+        for i in range(count)
+    ]
+    records[0] = use("e0", dims=(("region", "eu"), ("model", "x")))
+    records[2] = use("e2", meter="paid", dims=(("model", "x"),))
+    answer = driver.decide(*records).answers[0]
+    assert statuses(answer)[:4] == [
+        "ACCEPTED",
+        "DIMENSION_INVALID",
+        "DIMENSION_INVALID",
+        "UNKNOWN_METER",
+    ]

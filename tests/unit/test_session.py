@@ -307,7 +307,7 @@ def test_an_unreadable_log_is_a_fault_and_is_tried_again_later():
     """P5: no tight loop, a reason for the operator, and recovery when the log is readable."""
     made = Bench(entries=[b"rubbish"])
     made.connect()
-    assert made.session.fault == "rubbish"
+    assert made.session.fault == "entry 1: rubbish"
     assert not made.session.ready
     assert made.effects(SetTimer) == [SetTimer("corrupt", 1_000_000)]
     made.log.clear()
@@ -315,6 +315,66 @@ def test_an_unreadable_log_is_a_fault_and_is_tried_again_later():
     made.serve()
     assert made.session.ready
     assert made.session.fault is None
+
+
+@pytest.mark.parametrize("lost", ["the last entry", "a bit of the last entry", "the head"])
+def test_a_head_that_is_not_the_logs_is_a_fault_and_no_endless_rebuild(lost):
+    """P5: a log that its head does not bear out is refused with a reason, and tried again later."""
+    made = Bench(entries=[b'["a"]', b'["b"]'])
+    head, whole = (2, made.head[1]), list(made.log)
+    if lost == "the last entry":
+        made.log.pop()
+    elif lost == "a bit of the last entry":
+        made.log[-1] = (*made.log[-1][:2], encode_envelope(bytes(16), 1, NOW, b'["c"]'))
+    else:
+        head = (0, EMPTY_TOKEN)
+    made.reply = lambda outcome: made.session.on_reply(HeadReply(Outcome.MOVED, *head, NOW))
+    made.submit("d")
+    sent = made.connect()
+    assert len(sent) < 10
+    assert Commit not in kinds(sent)
+    assert not made.session.ready
+    assert made.session.fault.startswith("the log ends at ")
+    assert SetTimer("corrupt", 1_000_000) in made.effects(SetTimer)
+    made.log = whole
+    del made.reply
+    made.session.on_timer("corrupt")
+    made.serve()
+    assert made.session.fault is None
+    assert made.machine.words == ["a", "b", "d"]
+
+
+def test_a_head_that_went_back_while_connected_rebuilds_once(bench):
+    """P5: a state read long ago is discarded first; only a fresh one puts the blame on the log."""
+    (commit,) = bench.submit("a")
+    bench.answer(commit)
+    (check,) = bench.submit("?b")
+    bench.log.clear()
+    bench.answer(check)
+    assert kinds(bench.serve())[:1] == [ReadLog]
+    assert bench.session.ready
+    assert bench.session.fault is None
+
+
+def test_pages_of_the_log_shrink_with_the_size_of_entries():
+    """P15: one reply holds about 2 MB, however large entries are, and at least one entry."""
+    made = Bench(entries=[json.dumps(["w" * 1_500_000]).encode()] * 3 + [b'["a"]'] * 100)
+    pages = made.page
+    made.answer_limits = []
+
+    def page(command):
+        made.answer_limits.append(command.limit)
+        return LogPage(pages(command.after).entries[: command.limit])
+
+    answer = made.answer
+    made.answer = lambda command: (
+        made.session.on_reply(page(command)) if isinstance(command, ReadLog) else answer(command)
+    )
+    made.connect()
+    assert len(made.machine.words) == 103
+    assert made.answer_limits[0] == 8
+    assert made.answer_limits[1] <= 3
+    assert made.answer_limits[-1] == 64
 
 
 def test_the_turn_of_another_server_is_waited_out(bench):

@@ -36,6 +36,11 @@ def from_proto_batch(message: usage_service_pb2.UsageBatch, records_max: int) ->
     if bool((lengths < 0).any()) or int(lengths.sum()) != len(message.event_ids):
         text = f"expected lengths ≥ 0 that add up to the {len(message.event_ids)} bytes of ids"
         violations.append(Violation("batch.event_id_lengths", "WRONG_LENGTH", text))
+    for name in ("customers", "meters", "dimension_sets"):
+        # Words cost time whether records use them or not.
+        if len(getattr(message, name)) > records_max:
+            text = f"expected at most {records_max} words"
+            raise _invalid([Violation(f"batch.{name}", "TOO_MANY_WORDS", text)])
     customer = _index(message.customer_index, "customer", len(message.customers), count, violations)
     meter = _index(message.meter_index, "meter", len(message.meters), count, violations)
     sets = [_dimension_set(item.dimensions) for item in message.dimension_sets]
@@ -52,8 +57,8 @@ def from_proto_batch(message: usage_service_pb2.UsageBatch, records_max: int) ->
             violations.append(Violation(where, "OUT_OF_RANGE", f"expected 0 to {SCALE_MAX}"))
     if violations:
         raise _invalid(violations)
-    customers = list(message.customers)
-    bad_customer = np.array([not valid_customer(name) for name in customers], np.bool_)
+    customers = [_customer(name) for name in message.customers]
+    bad_customer = np.array([not name for name in customers], np.bool_)
     return RecordBatch(
         customers=customers,
         customer=customer,
@@ -98,8 +103,9 @@ def from_proto_records(records: Sequence[usage_service_pb2.UsageRecord]) -> Reco
         timed = record.HasField("event_time") and valid_timestamp(record.event_time)
         if timed:
             event_time[row] = from_proto_timestamp(record.event_time)
-        malformed[row] |= not timed or not valid_customer(record.customer)
-        customer[row] = customers.setdefault(record.customer, len(customers))
+        name = _customer(record.customer)
+        malformed[row] |= not timed or not name
+        customer[row] = customers.setdefault(name, len(customers))
         meter[row] = meters.setdefault((record.meter, scale), len(meters))
         dimensions = _dimension_set(record.dimensions)
         dimension_set[row] = sets.setdefault(dimensions, len(sets))
@@ -128,6 +134,14 @@ def _units(value: Decimal) -> tuple[int, int, bool, bool]:
         return 0, 0, True, False
     units = to_units(value, scale)
     return (scale, units, False, False) if fits_int64(units) else (0, 0, False, True)
+
+
+def _customer(name: str) -> str:
+    """Return a customer id; empty, which no customer is, for one that is impossible.
+
+    So nothing behind this keeps, in a cache of names, a text of megabytes.
+    """
+    return name if valid_customer(name) else ""
 
 
 def _dimension_set(dimensions: object) -> tuple[tuple[str, str], ...]:

@@ -139,9 +139,8 @@ class SessionDriver:
             async with asyncio.timeout(self._options.deadline if limit is None else limit):
                 return await future
         except TimeoutError:
-            raise StoreUnavailable(
-                f"log {self._keys.name}: no answer in time: {self._problem or 'the store is slow'}"
-            ) from None
+            why = self._session.fault or self._problem or "the store is slow"
+            raise StoreUnavailable(f"log {self._keys.name}: no answer in time: {why}") from None
         finally:
             self._waiting.pop(ticket, None)
 

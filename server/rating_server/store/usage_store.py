@@ -96,6 +96,7 @@ class RedisUsageStore:
         self._hash_key = os.urandom(_HASH_KEY_BYTES)
         self._shard_count = options.shards
         self._catalogue = Catalogue()
+        self._known_meters: dict[str, Meter] = {}
         self._catalogue_driver = self._driver(catalogue_keys(), self._fresh_catalogue)
         self._drivers: list[SessionDriver] = []
         self._durability: Durability | None = None
@@ -184,6 +185,9 @@ class RedisUsageStore:
             known = self._catalogue.meters
             if any(meter not in known for meter in call.batch.meters):
                 await self.refresh_catalogue()
+            known = self._catalogue.meters
+            named = (known.get(meter) for meter in call.batch.meters)
+            self._known_meters.update((meter.id, meter) for meter in named if meter is not None)
         return await self._drivers[shard].call(call)
 
     async def ask(self, shard: int, question: object) -> object:
@@ -222,7 +226,9 @@ class RedisUsageStore:
         return UsageShard(self._hash_key, self._meter_of, share)
 
     def _meter_of(self, meter_id: str) -> Meter | None:
-        return self._catalogue.meters.get(meter_id)
+        # The catalogue may be being rebuilt just when a call is decided that has waited: a meter
+        # that was there when it came must not become UNKNOWN_METER, which is final (S7.3).
+        return self._catalogue.meters.get(meter_id) or self._known_meters.get(meter_id)
 
     async def _until_ready(self, drivers: list[SessionDriver]) -> None:
         try:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import numpy as np
 from redis.asyncio.connection import Connection
 
 from rating_core.catalog import Aggregation
@@ -234,8 +235,9 @@ async def _add_later(
 def _add_records(
     totals: dict[str, int], body: RecordsEntry, customer: str, period_start: int, bands: Bands
 ) -> None:
-    number = body.customers.index(customer)
-    rows = ((body.codes[0] == number) & (body.words[2] == period_start)).nonzero()[0]
+    # A sender's dictionary may name a customer twice.
+    numbers = [number for number, name in enumerate(body.customers) if name == customer]
+    rows = (np.isin(body.codes[0], numbers) & (body.words[2] == period_start)).nonzero()[0]
     for row in rows.tolist():
         meter = body.meters[int(body.codes[1, row])]
         names = meter.id, body.dimension_sets[int(body.codes[2, row])]

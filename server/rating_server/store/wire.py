@@ -200,6 +200,6 @@ def _log_entry(item: object) -> LogEntry:
     names = _items(fields)
     by_name = dict(zip(names[0::2], names[1::2], strict=True))
     version, _, sequence = entry_id.partition(b"-")
-    if sequence != b"0":
-        raise ValueError("an entry's id is <version>-0")
-    return LogEntry(int(version), by_name[ENTRY_PREVIOUS_FIELD], by_name[ENTRY_BODY_FIELD])
+    # What is not an entry of ours continues no chain: the session says so, once and clearly (P5).
+    previous = by_name.get(ENTRY_PREVIOUS_FIELD, b"") if sequence == b"0" else b""
+    return LogEntry(int(version), previous, by_name.get(ENTRY_BODY_FIELD, b""))

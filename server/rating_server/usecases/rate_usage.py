@@ -36,7 +36,16 @@ async def rate_usage(
     if isinstance(plan, tuple):
         priced = await context.plan(*plan)
     else:
-        stated = plan_from_document(plan, context.minor_unit, context.store.meters)
-        priced = PricedPlan(stated, 0, await asyncio.to_thread(compile_plans, [stated]))
+        # A plan from outside can be large: reading and compiling it would hold the event loop up.
+        priced = await asyncio.to_thread(_stated_plan, context, plan)
+    return await asyncio.to_thread(_quote, priced, usage)
+
+
+def _stated_plan(context: Context, document: Mapping[str, object]) -> PricedPlan:
+    plan = plan_from_document(document, context.minor_unit, context.store.meters)
+    return PricedPlan(plan, 0, compile_plans([plan]))
+
+
+def _quote(priced: PricedPlan, usage: Mapping[str, object]) -> Quote:
     counters = counters_from_usage(priced.plan, usage_from_document(priced.plan, usage))
     return Quote(rate_statement(priced.plan, counters, priced.compiled), priced, counters)

@@ -376,6 +376,61 @@ def test_unfit_store_and_corrupt_log_end_the_start(store) -> None:
     assert refused.value.reason == "LOG_CORRUPT"
 
 
+@pytest.mark.parametrize("damage", ["the last entry is gone", "an entry of somebody else"])
+def test_log_that_does_not_fit_its_head_ends_the_start(store_factory, damage: str) -> None:
+    """P5: a log cut behind the back of its head, or written to by others, is refused at once."""
+    private = store_factory()
+    keys = shard_keys(0)
+
+    async def start() -> None:
+        async with serving(RedisUsageStore(options(private.url, shards=1, start_timeout=20.0))):
+            pass
+
+    asyncio.run(start())
+    assert private.ask("XLEN", keys.log) == 1
+    if damage == "the last entry is gone":
+        private.ask("XTRIM", keys.log, "MAXLEN", "0")
+    else:
+        private.ask("XADD", keys.log, "2-1", "hello", "world")
+    with pytest.raises(StoreRefused, match="log 0: ") as refused:
+        asyncio.run(start())
+    assert refused.value.reason == "LOG_CORRUPT"
+
+
+def test_meter_is_known_while_the_catalogue_is_rebuilt(store_factory) -> None:
+    """S7.3: a record that waits while the catalogue is read anew is not refused for its meter."""
+    private = store_factory()
+
+    async def scenario() -> None:
+        server = RedisUsageStore(options(private.url, shards=1))
+        async with serving(server):
+            await create(server, ["c1"])
+            sending = asyncio.create_task(record(server, [("c1", "e1", "calls", 1)]))
+            await asyncio.sleep(0)  # the call waits in its shard's session now
+            server.catalogue.reset()
+            assert await sending == [RecordStatus.ACCEPTED]
+
+    asyncio.run(scenario())
+
+
+def test_counters_of_an_entry_that_names_a_customer_twice(store_factory) -> None:
+    """P9: a read straight from the store adds the rows of every word that is this customer."""
+    private = store_factory()
+
+    async def scenario() -> None:
+        server = RedisUsageStore(options(private.url, shards=1))
+        async with serving(server):
+            await create(server, ["c1"])
+            rows = batch([("c1", "e1", "calls", 1), ("c2", "e2", "calls", 1)])
+            rows.customers[1] = "c1"
+            await server.submit(0, RecordCall(rows))
+            link = LinkOptions(url=lambda: private.url)
+            found = await read_counters(link, shard_keys(0), "c1", MARCH, BANDS)
+            assert found.fields[field_name("calls", (), "events")] == 2
+
+    asyncio.run(scenario())
+
+
 def test_commits_stop_before_memory_is_full(store_factory) -> None:
     """At 90 % of maxmemory new records are refused, resends and reads are answered (P15)."""
     private = store_factory()

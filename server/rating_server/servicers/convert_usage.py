@@ -44,11 +44,10 @@ def from_proto_batch(message: usage_service_pb2.UsageBatch, records_max: int) ->
     customer = _index(message.customer_index, "customer", len(message.customers), count, violations)
     meter = _index(message.meter_index, "meter", len(message.meters), count, violations)
     sets = [_dimension_set(item.dimensions) for item in message.dimension_sets]
-    if len(message.dimension_set_index):
-        codes = message.dimension_set_index
-        dimension_set = _index(codes, "dimension_set", len(sets), count, violations)
-    else:
-        sets, dimension_set = [()], np.zeros(count, np.int32)
+    if not sets and not len(message.dimension_set_index):
+        sets = [()]
+    codes = message.dimension_set_index
+    dimension_set = _index(codes, "dimension_set", len(sets), count, violations)
     quantity = _column(message.quantities, "quantities", count, violations)
     event_time = _column(message.event_times_micros, "event_times_micros", count, violations)
     for index, item in enumerate(message.meters):

@@ -6,7 +6,11 @@ from grpc import aio
 
 from ratewright.v1 import customer_service_pb2 as pb
 from rating_core.metering.calls import Subscription
-from rating_server.servicers.convert_time import from_proto_timestamp, to_proto_timestamp
+from rating_server.servicers.convert_time import (
+    from_proto_timestamp,
+    to_proto_timestamp,
+    valid_timestamp,
+)
 from rating_server.servicers.rpc import add_service, unary
 from rating_server.usecases import read_subscriptions
 from rating_server.usecases.context import Context
@@ -14,6 +18,10 @@ from rating_server.usecases.create_subscription import NewSubscription, create_s
 from rating_server.usecases.failure import invalid
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CustomerService"].full_name
+
+
+_NEVER = -1
+"""An instant that no subscription may start at: the use case names the field."""
 
 
 class CustomerServicer:
@@ -29,7 +37,10 @@ class CustomerServicer:
         if not request.HasField("subscription"):
             raise invalid("subscription", "MISSING", "a subscription is required")
         asked = request.subscription
-        start = from_proto_timestamp(asked.start_time) if asked.HasField("start_time") else None
+        start = None
+        if asked.HasField("start_time"):
+            possible = valid_timestamp(asked.start_time)
+            start = from_proto_timestamp(asked.start_time) if possible else _NEVER
         new = NewSubscription(asked.customer, asked.id, asked.plan_id, asked.plan_version, start)
         made, replayed = await create_subscription(self._context, new, request.request_id)
         return pb.CreateSubscriptionResponse(

@@ -44,7 +44,7 @@ class EmbeddedOptions:
 
     max_memory: int = 0
     disk_reserve: int = 256 * 1024 * 1024
-    start_timeout: float = 120.0
+    start_timeout: float = 900.0
 
 
 def store_command(directory: DataDirectory, socket: str, options: EmbeddedOptions) -> list[str]:

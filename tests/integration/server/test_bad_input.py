@@ -210,6 +210,7 @@ BATCHES = [
     (_batch(customer_index=[0, 1]), ["batch.customer_index"]),
     (_batch(meter_index=[0, -1]), ["batch.meter_index"]),
     (_batch(dimension_set_index=[0, 0]), ["batch.dimension_set_index"]),
+    (_batch(dimension_sets=[usage.DimensionSet()] * 2), ["batch.dimension_set_index"]),
     (_batch(meters=[usage.BatchMeter(meter="m", scale=13)]), ["batch.meters[0].scale"]),
 ]  # fmt: skip
 
@@ -220,6 +221,20 @@ def test_a_bad_batch_names_its_columns(server, road, request_, fields):
     with pytest.raises(grpc.RpcError) as caught:
         list(server.usage.IngestUsage(iter([request_])))
     assert road.error_of(caught.value) == (INVALID, "BATCH_INVALID", fields)
+
+
+@pytest.mark.parametrize("dictionary", ["customers", "meters", "dimension_sets"])
+def test_a_dictionary_of_too_many_words_is_refused(server, road, dictionary):
+    """Words cost time whether records use them or not: at most as many as records."""
+    words = {
+        "customers": ["c"],
+        "meters": [usage.BatchMeter(meter="m")],
+        "dimension_sets": [usage.DimensionSet()],
+    }
+    request = _batch(**{dictionary: words[dictionary] * 100_001})
+    with pytest.raises(grpc.RpcError) as caught:
+        list(server.usage.IngestUsage(iter([request])))
+    assert road.error_of(caught.value)[1:] == ("BATCH_INVALID", [f"batch.{dictionary}"])
 
 
 def test_a_batch_of_too_many_records_is_refused(server, road):

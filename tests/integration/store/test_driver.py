@@ -20,6 +20,8 @@ from rating_core.metering.protocol import (
     Command,
     Decision,
     FoldRead,
+    LogEntry,
+    LogPage,
     ReadLog,
     Wait,
 )
@@ -460,8 +462,7 @@ def test_replicated_answers_wait_for_the_replica(store_factory) -> None:
         (Check(0, EMPTY_TOKEN, 0, touch=False), [b"FINE", b"1", EMPTY_TOKEN, b"0"]),
         (Check(0, EMPTY_TOKEN, 0, touch=False), b"OK"),
         (Check(0, EMPTY_TOKEN, 0, touch=False), [b"OK", b"x", EMPTY_TOKEN, b"0"]),
-        (ReadLog(0, 1), [[b"1-1", [b"p", EMPTY_TOKEN, b"e", b""]]]),
-        (ReadLog(0, 1), [[b"1-0", [b"p", EMPTY_TOKEN]]]),
+        (ReadLog(0, 1), [[b"1-x", b"p"]]),
         (ReadLog(0, 1), None),
         (FoldRead(("a",)), [b"0", b"0"]),
         (Wait(), b"1"),
@@ -471,3 +472,16 @@ def test_unreadable_replies_are_named(command: Command, raw: object) -> None:
     """A reply that cannot be is one kind of error, whatever is wrong with it."""
     with pytest.raises(ReplyUnreadable):
         Wire(KEYS).decode(command, raw)
+
+
+@pytest.mark.parametrize(
+    ("item", "entry"),
+    [
+        ([b"1-1", [b"p", EMPTY_TOKEN, b"e", b"x"]], LogEntry(1, b"", b"x")),
+        ([b"1-0", [b"p", EMPTY_TOKEN]], LogEntry(1, EMPTY_TOKEN, b"")),
+        ([b"1-0", [b"hello", b"world"]], LogEntry(1, b"", b"")),
+    ],
+)
+def test_what_others_wrote_to_a_log_continues_no_chain(item: object, entry: LogEntry) -> None:
+    """P5: such an entry reaches the session, which refuses the log with a reason; no reconnects."""
+    assert Wire(KEYS).decode(ReadLog(0, 1), [item]) == LogPage((entry,))

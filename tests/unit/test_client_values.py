@@ -148,10 +148,10 @@ def test_options_out_of_range_are_named(build, name):
 
 
 def test_the_client_imports_fast_and_alone():
-    """`import rating_client` takes < 0.4 s, without numpy, numba, redis or the server."""
+    """`import rating_client` takes < 0.4 s of processor time, without numpy, numba, redis."""
     script = (
-        "import time; started = time.perf_counter(); import rating_client; import sys;"
-        "print(time.perf_counter() - started);"
+        "import time; started = time.process_time(); import rating_client; import sys;"
+        "print(time.process_time() - started);"
         "print([m for m in ('numpy', 'numba', 'redis', 'rating_server', 'rating_core', 'yaml')"
         " if m in sys.modules])"
     )

@@ -67,7 +67,8 @@ def warnings_of(plan: Plan) -> list[str]:
 
     A meter that no charge prices; two charges that price the same series (each charge is named
     once, with the first that it overlaps); a combination of dimension values that no charge of
-    the meter prices; a minimum above its maximum, where the minimum wins (S4).
+    the meter prices; a commitment over a longer term; a minimum above its maximum, where the
+    minimum wins (S4).
     """
     warnings: list[str] = []
     for meter in plan.meters:
@@ -84,6 +85,12 @@ def warnings_of(plan: Plan) -> list[str]:
         if _contradicts(charge.minimum_amount, charge.maximum_amount):
             warnings.append(
                 f"charge {charge.id}: minimum_amount is above maximum_amount and wins over it"
+            )
+    for commitment in plan.commitments:
+        if commitment.term is not None:
+            warnings.append(
+                f"commitment {commitment.id}: a term of a {commitment.term} over periods of a "
+                f"{plan.billing_period} is priced in every period as in its first by this version"
             )
     if _contradicts(plan.minimum_amount, plan.maximum_amount):
         warnings.append("plan: minimum_amount is above maximum_amount and wins over it")

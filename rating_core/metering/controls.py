@@ -45,18 +45,18 @@ def replayed(
 
 
 def decide_control(
-    call: Control, view: DirectoryView, now: int, empty_log: bool, counters_of: CountersOf
+    call: Control, view: DirectoryView, now: int, all_remembered: bool, counters_of: CountersOf
 ) -> Outcome:
     """Return the answer, and the entry if the call changes anything (P4, P11).
 
-    ``empty_log``: nothing is committed or staged. TypeError for a call of another machine.
+    ``all_remembered``: no id was ever forgotten. TypeError for a call of another machine.
     """
     fingerprint = call.fingerprint()
     earlier = replayed(view.earlier_answer(call.request_id), fingerprint)
     if earlier is not None:
         return earlier, None
     if isinstance(call, Configure):
-        return _configure(call, view, now, empty_log, fingerprint)
+        return _configure(call, view, now, all_remembered, fingerprint)
     if isinstance(call, CreateSubscription):
         return _create_subscription(call, view, now, fingerprint)
     if isinstance(call, ClosePeriod):
@@ -69,15 +69,16 @@ def _refused(reason: str) -> Outcome:
 
 
 def _configure(
-    call: Configure, view: DirectoryView, now: int, empty_log: bool, fingerprint: str
+    call: Configure, view: DirectoryView, now: int, all_remembered: bool, fingerprint: str
 ) -> Outcome:
     if call.max_series < 1 or (call.window_us is not None and call.window_us < 1):
         return _refused("OUT_OF_RANGE")
     current = view.settings()
     floor = current.floor
     old = current.window_us
-    if old is not None and not empty_log and (call.window_us is None or call.window_us > old):
-        # Ids of records before this instant may be forgotten already (P11).
+    raised = old is not None and (call.window_us is None or call.window_us > old)
+    if old is not None and raised and not all_remembered:
+        # Ids of records before this instant may be forgotten already (P11, ADR 6).
         floor = max(now - old, INT64_MIN if floor is None else floor)
     value: dict[str, object] = {
         "window_us": call.window_us,

@@ -180,6 +180,11 @@ class DirectoryView:
                 settings = configured(entry.facts)
         return settings
 
+    def windows(self) -> list[int | None]:
+        """Return every acceptance window that is, or was since the commit, in force (P11)."""
+        staged = [configured(e.facts).window_us for e in self._staged if e.kind == CONFIGURE]
+        return [self._directory.settings.window_us, *staged]
+
     def subscription(self, customer: str) -> Subscription | None:
         """Return the customer's subscription, if it has one."""
         for entry in self._staged:

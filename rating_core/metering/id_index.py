@@ -96,6 +96,8 @@ class IdIndex:
         self._segments: dict[tuple[int, int], IdTable] = {}
         self.count = 0
         """How many ids are remembered."""
+        self.forgotten = False
+        """Whether any id was ever forgotten: then an old record may no longer be recognised."""
 
     def find(
         self,
@@ -124,13 +126,21 @@ class IdIndex:
 
     def expire(self, now: int, window_us: int | None) -> None:
         """Forget every segment whose last acceptance is W + 1 day old at ``now`` (P11)."""
+        for key in self._expired(now, window_us):
+            self.count -= self._segments.pop(key).count
+            self.forgotten = True
+
+    def remembers_all(self, now: int, window_us: int | None) -> bool:
+        """Return whether no id was forgotten, nor will be by `expire` at ``now``."""
+        return not self.forgotten and not self._expired(now, window_us)
+
+    def _expired(self, now: int, window_us: int | None) -> list[tuple[int, int]]:
         if window_us is None:
-            return
+            return []
         horizon = now - window_us - DAY_US
-        for key, segment in list(self._segments.items()):
-            if segment.last_acceptance <= horizon:
-                self.count -= segment.count
-                del self._segments[key]
+        return [
+            key for key, segment in self._segments.items() if segment.last_acceptance <= horizon
+        ]
 
     def bytes_held(self) -> int:
         """Return the bytes of all tables."""
@@ -138,7 +148,7 @@ class IdIndex:
 
     def digest(self) -> bytes:
         """Return 32 bytes over what is remembered, whatever the layout of the tables."""
-        total = hashlib.sha256()
+        total = hashlib.sha256(repr(self.forgotten).encode())
         for key, segment in sorted(self._segments.items()):
             held = segment.slots[(segment.slots[:, :2] != 0).any(axis=1)]
             held = held[np.lexsort((held[:, 1], held[:, 0]))]

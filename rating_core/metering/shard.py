@@ -116,8 +116,10 @@ class UsageShard:
         (call,) = calls
         if not isinstance(call, Control):
             raise TypeError(f"a usage shard does not take {type(call).__name__}")
-        empty = not self.version and not self._staged
-        answer, entry = decide_control(call, self._view(), now, empty, self._provisional_series)
+        remembered = all(self._ids.remembers_all(now, window) for window in self._view().windows())
+        answer, entry = decide_control(
+            call, self._view(), now, remembered, self._provisional_series
+        )
         return Decision((answer,), None if entry is None else encode_control(entry), entry)
 
     def _view(self) -> DirectoryView:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from pathlib import Path
@@ -27,6 +28,7 @@ from rating_server.usecases.context import Context
 
 SERVICES = (usage.SERVICE, catalog.SERVICE, customer.SERVICE, rating.SERVICE)
 _HEALTH_INTERVAL_S = 0.5
+_PARENT_INTERVAL_S = 0.5
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("server")
@@ -38,6 +40,8 @@ def run(settings: Settings) -> None:
     Raises StoreRefused where the store or the address cannot be used as configured, StoreError
     where the store does not answer or takes no writes.
     """
+    if settings.port_file is not None and not settings.port_file.parent.is_dir():
+        raise StoreRefused("NO_DIRECTORY", f"--port-file: no directory {settings.port_file.parent}")
     configure_logs(settings.log_level, settings.log_format)
     asyncio.run(_serve(settings))
 
@@ -47,6 +51,8 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
+    if settings.stop_with_parent:
+        _stop_when_orphaned(loop, stop, os.getppid())
     started = time.perf_counter_ns()
     store = _build_store(settings)
     starting = asyncio.create_task(_start(settings, store))
@@ -59,7 +65,8 @@ async def _serve(settings: Settings) -> None:
         return
     serving = starting.result()
     elapsed = (time.perf_counter_ns() - started) // 1_000_000
-    _log.info("ready", address=f"{settings.host}:{serving.port}", after_ms=elapsed)
+    address = f"{settings.host}:{serving.port}"
+    _log.info("ready", address=address, window=str(store.window), after_ms=elapsed)
     try:
         await stop.wait()
     finally:
@@ -67,6 +74,14 @@ async def _serve(settings: Settings) -> None:
         await serving.drain()
         await store.close()
         _log.info("stopped")
+
+
+def _stop_when_orphaned(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, parent: int) -> None:
+    if os.getppid() == parent:
+        loop.call_later(_PARENT_INTERVAL_S, _stop_when_orphaned, loop, stop, parent)
+    else:
+        _log.warning("the process that started this server has ended")
+        stop.set()
 
 
 async def _start(settings: Settings, store: RedisUsageStore) -> _Serving:
@@ -96,7 +111,7 @@ def _build_store(settings: Settings) -> RedisUsageStore:
         url=url,
         level=AckLevel[settings.ack_level.name],
         shards=settings.shards,
-        window_us=settings.window_us,
+        window=settings.window,
         max_series=settings.max_series,
         max_ids=settings.max_ids,
         deadline=settings.store_timeout / 1_000,

@@ -62,6 +62,19 @@ class StoreHealth:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """An acceptance window W in microseconds; None is unlimited (S7.5)."""
+
+    micros: int | None
+
+    def __str__(self) -> str:
+        if self.micros is None:
+            return "unlimited"
+        hours, rest = divmod(self.micros, 3_600_000_000)
+        return f"{self.micros // 1_000_000}s" if rest else f"{hours}h"
+
+
 class UsageStore(Protocol):
     """The shard logs and the catalogue's log, each decided by its state machine (DESIGN §6).
 

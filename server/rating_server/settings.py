@@ -15,6 +15,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rating_server.ports import Window
+
 _DURATION = re.compile(r"(\d{1,6})\s*(s|m|h|d)")
 _UNIT_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 
@@ -34,20 +36,25 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
-def parse_window(text: str) -> int | None:
-    """Return a window such as `7d`, `36h` in microseconds, or None for `unlimited`."""
+def parse_window(text: str) -> Window:
+    """Return the window that a text such as `7d`, `36h`, `90m` or `unlimited` names."""
     if text == "unlimited":
-        return None
+        return Window(None)
     match = _DURATION.fullmatch(text)
     if not match or not int(match[1]):
         raise ValueError("expected a duration such as 7d, 36h, 90m, or `unlimited`")
-    return int(match[1]) * _UNIT_US[match[2]]
+    return Window(int(match[1]) * _UNIT_US[match[2]])
 
 
 def _checked_window(value: object) -> object:
     if isinstance(value, str):
         parse_window(value)
     return value
+
+
+def quiet_grpc() -> None:
+    """Keep gRPC's C core from writing lines of its own to stderr; call before it is imported."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 class Settings(BaseSettings):
@@ -60,6 +67,9 @@ class Settings(BaseSettings):
     port_file: Path | None = Field(
         None, description="File that gets the port number once the server answers."
     )
+    stop_with_parent: bool = Field(
+        False, description="Stop when the process that started this one has ended."
+    )
     redis_url: SecretStr | None = Field(
         None,
         description="redis://, rediss:// or unix:// URL of the store; without it the server "
@@ -71,11 +81,17 @@ class Settings(BaseSettings):
     shards: int = Field(
         16, ge=1, le=1024, description="Number of shards; fixed when a store is first used."
     )
-    acceptance_window: Annotated[str, BeforeValidator(_checked_window)] = Field(
-        "7d", description="How old an event time may be: 7d, 36h, 90m, or `unlimited`."
+    acceptance_window: Annotated[str | None, BeforeValidator(_checked_window)] = Field(
+        None,
+        description="How old an event time may be: 7d, 36h, 90m, or `unlimited`. Stored, and so "
+        "that of all servers on the store; not given: as stored, 7d in a new store.",
     )
-    max_series: int = Field(
-        10_000, ge=1, le=1_000_000, description="Most series (dimension combinations) a customer."
+    max_series: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Most series (dimension combinations) of a customer in a period. Stored like "
+        "the window; not given: as stored, 10000 in a new store.",
     )
     max_ids: int = Field(
         100_000_000,
@@ -119,9 +135,9 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field(LogFormat.JSON, description="Log lines as json or console.")
 
     @property
-    def window_us(self) -> int | None:
-        """Acceptance window in microseconds; None is unlimited."""
-        return parse_window(self.acceptance_window)
+    def window(self) -> Window | None:
+        """The acceptance window, None if it is not given."""
+        return None if self.acceptance_window is None else parse_window(self.acceptance_window)
 
 
 def neutral_environment() -> dict[str, str]:

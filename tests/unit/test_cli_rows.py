@@ -37,11 +37,55 @@ NEW_YEAR = 1_767_225_600 * SECOND
         ("1767225600.1234567", "epoch-s", NEW_YEAR + 123_456),
         ("1767225600001.5", "epoch-ms", NEW_YEAR + 1_500),
         ("1767225600000007", "epoch-us", NEW_YEAR + 7),
+        ("-1.5", "epoch-s", -1_500_000),
+        (".5", "epoch-s", 500_000),
+        (".5", "epoch-us", 0),
+        ("0.999999999999999999999999999999", "epoch-s", 999_999),
+        ("9999-12-31T23:59:59.999999Z", "iso", 253_402_300_799_999_999),
     ],
 )
 def test_instants(text: str, form: str, micros: int) -> None:
     """Naive times are UTC, digits finer than a microsecond are cut (S1.5)."""
     assert parse_instant(text, form) == micros
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("text", "time_format"),
+    [
+        ("99999999999999", "epoch-s"),
+        ("-99999999999999", "epoch-s"),
+        ("9" * 32, "epoch-s"),
+        ("9" * 32, "epoch-ms"),
+        ("9" * 32, "epoch-us"),
+        ("9223372036854775808", "epoch-us"),
+        ("0001-01-01T00:00:00+01:00", "iso"),
+        ("9999-12-31T23:59:59-01:00", "iso"),
+        ("10000-01-01", "iso"),
+    ],
+)
+def test_a_time_out_of_range_is_a_fault_of_its_row(text: str, time_format: str, form: str) -> None:
+    """An instant outside the years 1 to 9999 spoils its row alone, in every format."""
+    good = "2026-01-01" if time_format == "iso" else "0"
+    mapping = RowMapping("t", "s", time_format, meters=(("in", "a"),), customer="acme")
+    if form == "csv":
+        rows = csv_rows(io.StringIO(f"t,a\n{text},1\n{good},2\n", newline=""), "f", mapping)
+    else:
+        lines = f'{{"t": "{text}", "a": 1}}\n{{"t": "{good}", "a": 2}}\n'
+        rows = json_rows(io.StringIO(lines), "f")
+    builder, faults = ChunkBuilder(), []
+    for number, words, row in rows:
+        assert not isinstance(row, str)
+        try:
+            RowReader(mapping).add(builder, number, words, row)
+        except RowFault as fault:
+            faults.append(fault.message)
+    assert list(builder.seal().columns.event_ids) == ["s:2:in"]
+    assert [fault.split(", got")[0] for fault in faults] == [
+        "t: expected an ISO 8601 time"
+        if time_format == "iso"
+        else f"t: expected a number of {time_format} in the years 1 to 9999"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -210,3 +210,49 @@ def test_faulty_columns(changes, error, message):
     """Wrong lengths, indexes, ids and types are errors that name the column."""
     with pytest.raises(error, match=f"(?i){message}"):
         list(_columns(**changes).payloads(100, 1 << 20))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("event_id", 5, TypeError),
+        ("event_id", None, TypeError),
+        ("event_id", b"e", TypeError),
+        ("event_id", "", ValueError),
+        ("customer", 5, TypeError),
+        ("customer", ["acme"], TypeError),
+        ("meter", None, TypeError),
+        ("event_time", "2026-01-01T00:00:00Z", TypeError),
+        ("event_time", 1767225600, TypeError),
+        ("event_time", datetime(2026, 1, 1), ValueError),  # noqa: DTZ001 - that is the mistake
+        ("dimensions", {"model": 5}, TypeError),
+        ("dimensions", {5: "xl"}, TypeError),
+        ("dimensions", [("model", "xl")], TypeError),
+        ("dimensions", None, TypeError),
+        ("quantity", 0.5, TypeError),
+        ("quantity", None, TypeError),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named(field: str, value: Any, error: type[Exception]):
+    """What is no text, time or quantity is a TypeError or ValueError that names the field."""
+    fields = {"event_id": "e", "customer": "acme", "meter": "m", "event_time": START}
+    record = UsageRecord(**(fields | {field: value}))
+    with pytest.raises(error, match=field):
+        RecordBuffer.read(record)
+
+
+def test_what_is_no_record_is_a_type_error():
+    """Neither a mapping instead of a record nor numbers as event ids of columns get further."""
+    not_a_record: Any = {"event_id": "e"}
+    with pytest.raises(TypeError, match="expected a UsageRecord, got dict"):
+        RecordBuffer.read(not_a_record)
+    ids: Any = ["a", 5]
+    columns = UsageColumns(
+        customers=["acme"],
+        meters=[("m", 0)],
+        event_ids=ids,
+        quantities=[1, 2],
+        event_times_micros=[0, 0],
+    )
+    with pytest.raises(TypeError, match="event_ids: expected str, got int"):
+        list(columns.payloads(10, 1 << 20))

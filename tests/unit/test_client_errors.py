@@ -74,7 +74,18 @@ def test_all_field_violations_arrive():
         ("plan.id", "BAD_ID"),
         ("plan.x", "UNKNOWN"),
     ]
-    assert str(error).endswith("; plan.id: expected an id; plan.x: no")
+    assert str(error).endswith(": plan.id: expected an id; plan.x: no")
+
+
+def test_no_violation_is_said_twice():
+    """The server's message names the first violations; the text adds those it does not name."""
+    many = [Violation(f"f{number}", "BAD", "no") for number in range(7)]
+    text = str(errors.error_from_rpc(_reply(InvalidRequest(many))))
+    assert [text.count(f"f{number}: no") for number in range(7)] == [1] * 7
+    inner = InvalidArgument(
+        "plan.id: no", field_violations=(errors.FieldViolation("id", "BAD", "no"),)
+    )
+    assert str(inner).endswith(": plan.id: no; id: no")
 
 
 def test_a_status_without_details():
@@ -132,5 +143,8 @@ def test_calls_refuse_what_no_message_can_hold():
         calls.create_meter("m", "median", "", 0, (), None)
     with pytest.raises(ValueError, match="version"):
         calls.rate_usage({"id": "p"}, {}, 2)
+    for version in (0, 2**31):
+        with pytest.raises(ValueError, match="plan_version: expected 1 to"):
+            calls.create_subscription("c", "p", version, None, "", None)
     assert calls.get_plan("p", 3).request.name == "plans/p/versions/3"
     assert calls.get_plan("plans/p", None).request.name == "plans/p"

@@ -135,9 +135,11 @@ def test_settings_change_only_by_entries(shard, run):
 
 
 def test_raising_the_window_admits_no_older_records(shard, run):
-    """After W is raised, event times up to (the change − old W) stay refused, for ever (P11)."""
-    run(Configure(window_us=DAY_US))
-    run(dataclasses.replace(SUBSCRIBE, start_time=NOW - 100 * DAY_US))
+    """Once ids were forgotten, raising W leaves times up to (the change − old W) refused (P11)."""
+    before = NOW - 3 * DAY_US
+    run(Configure(window_us=DAY_US), now=before)
+    run(dataclasses.replace(SUBSCRIBE, start_time=NOW - 100 * DAY_US), now=before)
+    assert run(records(("tokens", "gone", 1, before)), now=before).status.tolist() == [1]
     run(Configure(window_us=None))
     assert shard.query(GetSettings()).floor == NOW - DAY_US
     old, edge = (
@@ -151,6 +153,24 @@ def test_raising_the_window_admits_no_older_records(shard, run):
     assert shard.query(GetSettings()).floor == NOW
     run(Configure(window_us=8 * DAY_US), now=NOW + DAY_US)
     assert shard.query(GetSettings()).floor == NOW
+
+
+def test_a_window_widens_freely_while_every_id_is_remembered(shard, run):
+    """W may go down and up again: as long as no id was forgotten, no record can count twice."""
+    run(Configure(window_us=DAY_US))
+    run(dataclasses.replace(SUBSCRIBE, start_time=NOW - 900 * DAY_US))
+    young = records(("tokens", "young", 1, NOW))
+    assert run(young, now=NOW).status.tolist() == [1]
+    run(Configure(window_us=None), now=NOW + DAY_US)
+    assert shard.query(GetSettings()).floor is None
+    old = records(("tokens", "old", 1, NOW - 800 * DAY_US))
+    assert run(old, now=NOW + DAY_US).status.tolist() == [1]
+    assert run(young, now=NOW + DAY_US).status.tolist() == [2]
+    run(Configure(window_us=DAY_US), now=NOW + DAY_US)
+    # A segment that expires with the very change counts as forgotten, staged or not.
+    expiry = NOW + 5 * DAY_US
+    run(Configure(window_us=None), now=expiry)
+    assert shard.query(GetSettings()).floor == expiry - DAY_US
 
 
 def test_periods_close_in_order_once_and_after_their_end(run):

@@ -41,6 +41,8 @@ Answer = TypeVar("Answer")
 PlanLike = plan_pb2.Plan | Mapping[str, Any]
 """A plan: the message, or a document of S2."""
 
+_VERSION_MAX = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Answer]):
@@ -255,7 +257,9 @@ def create_subscription(
     subscription_id: str,
     request_id: str | None,
 ) -> Call[customers.CreateSubscriptionResponse]:
-    """Return the call of CreateSubscription."""
+    """Return the call of CreateSubscription; ValueError for a version that cannot exist."""
+    if plan_version is not None and not 1 <= plan_version <= _VERSION_MAX:
+        raise ValueError(f"plan_version: expected 1 to {_VERSION_MAX}, got {plan_version}")
     subscription = customers.Subscription(
         customer=customer,
         id=subscription_id,

@@ -77,6 +77,24 @@ def _dimension_key(dimensions: Mapping[str, str]) -> tuple[tuple[str, str], ...]
     return tuple(sorted((name, value) for name, value in dimensions.items() if value))
 
 
+def _check_texts(record: UsageRecord) -> None:
+    """Raise TypeError naming the first field that is no text; quick, for it sees every record."""
+    if not isinstance(record, UsageRecord):
+        raise TypeError(f"expected a UsageRecord, got {type(record).__name__}")
+    for name in ("event_id", "customer", "meter"):
+        value = getattr(record, name)
+        if not isinstance(value, str):
+            raise TypeError(f"{name}: expected str, got {type(value).__name__}")
+    try:
+        pairs = record.dimensions.items()
+    except AttributeError:
+        got = type(record.dimensions).__name__
+        raise TypeError(f"dimensions: expected a mapping, got {got}") from None
+    for name, value in pairs:
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TypeError(f"dimensions[{name!r}]: expected str, got {type(value).__name__}")
+
+
 class RecordBuffer:
     """Gathers records for one batch; not thread-safe.
 
@@ -110,8 +128,10 @@ class RecordBuffer:
         """Return event id, units, scale and time of a record.
 
         Raises ValueError for a missing or too long event id, an unaware time, a quantity with more
-        than 12 decimals or beyond 64 bits; TypeError for a float.
+        than 12 decimals or beyond 64 bits; TypeError for a float, and wherever a text, a datetime
+        or a mapping of texts is expected and something else given.
         """
+        _check_texts(record)
         event_id = record.event_id.encode()
         if not 1 <= len(event_id) <= EVENT_ID_BYTES_MAX:
             raise ValueError(
@@ -316,7 +336,11 @@ class UsageColumns:
             lengths = _integers(self.event_id_lengths, start, stop, "event_id_lengths")
             blob = self.event_ids[ends[start] : ends[stop]]
         else:
-            encoded = [event_id.encode() for event_id in self.event_ids[start:stop]]
+            event_ids = self.event_ids[start:stop]
+            wrong = next((item for item in event_ids if not isinstance(item, str)), None)
+            if wrong is not None:
+                raise TypeError(f"event_ids: expected str, got {type(wrong).__name__}")
+            encoded = [event_id.encode() for event_id in event_ids]
             lengths = list(map(len, encoded))
             blob = b"".join(encoded)
         if min(lengths) < 1 or max(lengths) > EVENT_ID_BYTES_MAX:

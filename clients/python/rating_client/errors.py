@@ -72,10 +72,12 @@ class RatewrightError(Exception):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        """Return code, reason and message in one line, and every field violation."""
+        """Return code, reason and message in one line, and every violation it does not name."""
         head = f"{self.code.name} {self.reason}".strip()
-        faults = "".join(f"; {fault.path}: {fault.message}" for fault in self.field_violations)
-        return f"{head}: {self.message}{faults}"
+        faults = [f"{fault.path}: {fault.message}" for fault in self.field_violations]
+        named = f"; {self.message};"  # the server joins the first faults to its message
+        more = "".join(f"; {fault}" for fault in faults if f"; {fault};" not in named)
+        return f"{head}: {self.message}{more}"
 
 
 class InvalidArgument(RatewrightError):

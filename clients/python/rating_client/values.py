@@ -141,7 +141,12 @@ def to_units(value: Decimal | int | str, what: str = "quantity") -> tuple[int, i
 
 
 def to_micros(instant: datetime, what: str = "event_time") -> int:
-    """Return microseconds since 1970-01-01T00:00:00Z (S1.5); ValueError if it is not aware."""
+    """Return microseconds since 1970-01-01T00:00:00Z (S1.5); ValueError if it is not aware.
+
+    Raises TypeError for what is no datetime.
+    """
+    if not isinstance(instant, datetime):
+        raise TypeError(f"{what}: expected an aware datetime, got {type(instant).__name__}")
     if instant.tzinfo is None or instant.utcoffset() is None:
         raise ValueError(f"{what}: expected an aware datetime, got {instant!r} without time zone")
     return (instant - _EPOCH) // _MICROSECOND

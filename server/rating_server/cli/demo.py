@@ -25,6 +25,7 @@ from rating_server.cli.chunks import CHUNK_RECORDS, Chunk
 from rating_server.cli.demo_check import (
     compare,
     instant,
+    priced,
     raw_usage,
     statements_of,
 )
@@ -220,6 +221,8 @@ def _run(
     busiest = max(usage, key=lambda account: sum(map(len, usage[account].values())))
     print_statement(view_of_statement(statements[busiest]), "table")
     click.echo()
+    if not priced(plan, usage):
+        complain("warning: no counted record matches any charge of the plan (see its meters)")
     with progress("checking", len(usage), "statements") as advance:
         differences = compare(plan, usage, statements, advance)
     agreeing = len(usage) - len(differences)

@@ -64,6 +64,17 @@ def raw_usage(
     return accounts
 
 
+def priced(plan: Plan, usage: RawUsage) -> bool:
+    """Whether any record is of the meter and dimensions that some charge names (S3.1)."""
+    return any(
+        charge.meter == meter and charge.matches(dict(entry.dimensions or ()))
+        for meters in usage.values()
+        for meter, entries in meters.items()
+        for entry in entries
+        for charge in plan.charges
+    )
+
+
 def statements_of(
     client: Client, accounts: Sequence[Account], advance: Advance
 ) -> dict[Account, Statement]:

@@ -6,12 +6,14 @@ from itertools import chain, islice
 
 import click
 
+from rating_client.values import RecordStatus
+from rating_server.cli.entry import EXIT_INTERRUPTED
 from rating_server.cli.failure import CommandError, complain
 from rating_server.cli.mapping_options import MappingFlags, RecordFile, mapping_options
 from rating_server.cli.online import connected, error_lines
 from rating_server.cli.output import format_option, print_json, print_rows, target_option
 from rating_server.cli.progress import progress
-from rating_server.cli.sending import Summary, send
+from rating_server.cli.sending import SendingInterrupted, Summary, send
 
 
 @click.command()
@@ -35,8 +37,11 @@ def ingest(file: str, flags: MappingFlags, target: str, output_format: str) -> N
     chunks = records.chunks()
     # A header that does not fit is found here, before any server is asked.
     first = list(islice(chunks, 1))
-    with connected(target) as client, progress("ingesting", expected, "records") as advance:
-        summary = send(client, chain(first, chunks), advance)
+    try:
+        with connected(target) as client, progress("ingesting", expected, "records") as advance:
+            summary = send(client, chain(first, chunks), advance)
+    except SendingInterrupted as stop:
+        raise CommandError(_interrupted(file, stop.summary), status=EXIT_INTERRUPTED) from None
     _print_summary(records, summary, output_format)
     for line in records.first_faults:
         complain(line)
@@ -52,6 +57,19 @@ def ingest(file: str, flags: MappingFlags, target: str, output_format: str) -> N
         problems.append(f"{file}: and {more} more")
     if problems or records.faults or not summary.all_counted:
         raise CommandError(*problems)
+
+
+def _interrupted(file: str, summary: Summary) -> str:
+    """Return the line for Ctrl-C: what is acknowledged, and that going on is safe (S7.1)."""
+    answered = [
+        f"{count:,} {status}"
+        for status, count in sorted(summary.statuses.items())
+        if status != RecordStatus.RETRY.name
+    ]
+    return (
+        f"{file}: interrupted; records acknowledged so far: {', '.join(answered) or 'none'}; the "
+        "same command again sends the rest and counts nothing twice"
+    )
 
 
 def status_rows(summary: Summary) -> list[dict[str, str]]:

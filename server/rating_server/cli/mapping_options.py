@@ -27,6 +27,7 @@ from rating_server.cli.rows import (
 F = TypeVar("F", bound=Callable[..., Any])
 
 _SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_DESCRIPTOR_FOLDERS = ("/dev", "/dev/fd", "/proc/self/fd")
 _HASH_MAX = 1_000_000
 _FAULTS_SHOWN = 10
 
@@ -148,6 +149,17 @@ def _meters(flags: MappingFlags) -> tuple[tuple[str, str | None], ...]:
     return tuple(meters)
 
 
+def _is_stream(name: str) -> bool:
+    """Whether an input may be read only once, or its name says nothing about its content."""
+    if name == "-":
+        return True
+    path = Path(name)
+    # `/dev/stdin` redirected from a file is a regular file, but the same name for all of them.
+    if str(path.absolute().parent) in _DESCRIPTOR_FOLDERS:
+        return True
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def mapping_for(flags: MappingFlags, name: str) -> RowMapping:
     """Return the mapping for a file; flags that contradict end the command (status 2)."""
     _one_of("meters", {"--meter": flags.meters, "--meter-column": flags.meter_column})
@@ -164,8 +176,9 @@ def mapping_for(flags: MappingFlags, name: str) -> RowMapping:
     if flags.quantity_column is not None and flags.meter_column is None:
         raise bad_input("--quantity-column: only with --meter-column; otherwise --meter M=COLUMN")
     source = flags.source if flags.source is not None else Path(name).name
-    if flags.event_id_column is None and flags.source is None and name == "-":
-        raise bad_input("--source: needed with standard input, or else --event-id-column")
+    if flags.event_id_column is None and flags.source is None and _is_stream(name):
+        what = "standard input" if name == "-" else f"{name}, which is no regular file"
+        raise bad_input(f"--source: needed with {what}, or else --event-id-column")
     if not source:
         raise bad_input("--source: must not be empty")
     return RowMapping(
@@ -203,8 +216,8 @@ class RecordFile:
         return cls(name, mapping_for(flags, name), found)
 
     def expected_records(self) -> int | None:
-        """Return about how many records the file holds; ``None`` for standard input."""
-        if self.name == "-":
+        """Return about how many records the file holds; ``None`` if it can be read only once."""
+        if _is_stream(self.name):
             return None
         with _opened(self.name) as file:
             blocks = iter(functools.partial(file.read, 1 << 20), b"")

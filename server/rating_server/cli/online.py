@@ -22,6 +22,8 @@ from rating_server.cli.rows import parse_instant
 _ATTEMPTS = 3
 _START_WAIT_S = 5
 """`ratewright serve &` and the next command may stand in one script: a start takes a moment."""
+_VERSION_MAX = 2**31 - 1
+_VERSION_DIGITS = 10
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -85,6 +87,8 @@ class PlanReference(click.ParamType[tuple[str, int | None]]):
         plan_id, _, version = str(value).partition("@")
         if not plan_id or ("@" in str(value) and not (version.isascii() and version.isdecimal())):
             self.fail(f"expected ID or ID@VERSION, got {value!r}", param, ctx)
+        if version and not (len(version) <= _VERSION_DIGITS and 1 <= int(version) <= _VERSION_MAX):
+            self.fail(f"expected a version from 1 to {_VERSION_MAX}, got {value!r}", param, ctx)
         return plan_id, int(version) if version else None
 
 

@@ -26,6 +26,8 @@ DECIMALS_MAX = 12
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST_MICROS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 _EPOCH_DIGITS = {"epoch-s": 6, "epoch-ms": 3, "epoch-us": 0}
@@ -94,16 +96,24 @@ def hashed_customer(row_text: str, count: int) -> str:
 def parse_instant(text: str, time_format: str = "iso") -> int:
     """Return an instant in microseconds since 1970, finer digits cut (S1.5); naive times are UTC.
 
-    ``time_format`` is iso, or what an epoch number counts. Raises ValueError.
+    ``time_format`` is iso, or what an epoch number counts. Raises ValueError, also for an instant
+    outside the years 1 to 9999, whatever the format.
     """
     if time_format == "iso":
         instant = datetime.fromisoformat(text)
         if instant.tzinfo is None:
             instant = instant.replace(tzinfo=UTC)
-        return (instant - _EPOCH) // _MICROSECOND
-    if not _DECIMAL.fullmatch(text) or len(text) > 32:
-        raise ValueError(f"not a number: {text!r}")
-    return int(Decimal(text).scaleb(_EPOCH_DIGITS[time_format]) // 1)
+        micros = (instant - _EPOCH) // _MICROSECOND
+    else:
+        if not _DECIMAL.fullmatch(text) or len(text) > 32:
+            raise ValueError(f"not a number: {text!r}")
+        digits = _EPOCH_DIGITS[time_format]
+        whole, _, places = text.lstrip("+-").partition(".")
+        micros = int(whole + places[:digits].ljust(digits, "0") or "0")
+        micros = -micros if text.startswith("-") else micros
+    if not _FIRST_MICROS <= micros <= _LAST_MICROS:
+        raise ValueError(f"outside the years 1 to 9999: {text!r}")
+    return micros
 
 
 def parse_quantity(text: str) -> int | Decimal:
@@ -224,6 +234,7 @@ class RowReader:
         except (ValueError, OverflowError):
             form = self._mapping.time_format
             words = "an ISO 8601 time" if form == "iso" else f"a number of {form}"
+            words += " in the years 1 to 9999" if _DECIMAL.fullmatch(text) else ""
             raise ValueError(f"{column}: expected {words}, got {_short(text)}") from None
 
     def _customer(self, row: Row, text: str) -> str:

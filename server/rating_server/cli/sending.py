@@ -61,6 +61,17 @@ class Summary:
         return not self.refused_records
 
 
+class SendingInterrupted(KeyboardInterrupt):
+    """Ctrl-C while sending; ``summary`` holds what was answered until then.
+
+    What was under way has the status RETRY there: it may be counted or not.
+    """
+
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+        super().__init__()
+
+
 class _Collector:
     """Adds up batch results; called by the writer's thread alone."""
 
@@ -97,16 +108,20 @@ def send(client: Client, chunks: Iterable[Chunk], advance: Advance) -> Summary:
     """Stream all chunks and return the summary when every record has a status.
 
     ``advance`` is called with the number of records of each answered batch. A server that is not
-    there at the start is an error at once; one that goes away later is waited for.
+    there at the start is an error at once; one that goes away later is waited for. Raises
+    SendingInterrupted on Ctrl-C, after a short wait for what is under way.
     """
     next(client.list_meters(page_size=1), None)
     rows = array("q")
     collector = _Collector(rows, advance)
     options = WriterOptions(batch_records=CHUNK_RECORDS, give_up_after_seconds=GIVE_UP_AFTER_S)
     started = monotonic()
-    with client.ingest(on_batch=collector.take, options=options) as writer:
-        for chunk in chunks:
-            rows.extend(chunk.rows)
-            writer.write_columns(chunk.columns)
+    try:
+        with client.ingest(on_batch=collector.take, options=options) as writer:
+            for chunk in chunks:
+                rows.extend(chunk.rows)
+                writer.write_columns(chunk.columns)
+    except KeyboardInterrupt:
+        raise SendingInterrupted(collector.summary) from None
     collector.summary.seconds = monotonic() - started
     return collector.summary

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from rating_server.cli.failure import CommandError, bad_input
-from rating_server.settings import Settings
+from rating_server.settings import Settings, quiet_grpc
 
 _PREFIX = str(Settings.model_config.get("env_prefix", ""))
 
@@ -67,12 +67,13 @@ def read_settings(given: dict[str, Any]) -> Settings:
 
 def _serve(**given: Any) -> None:
     settings = read_settings(given)
+    quiet_grpc()
     from rating_server.bootstrap import run
     from rating_server.ports import StoreError, StoreRefused
 
     try:
         run(settings)
-    except (StoreError, StoreRefused) as error:
+    except (StoreError, StoreRefused, OSError) as error:
         raise CommandError(" ".join(str(error).split())) from None
 
 

@@ -12,13 +12,21 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from rating_core.catalog import Meter
 from rating_core.metering.catalogue import Catalogue, GetMeter
 from rating_core.metering.protocol import AckLevel, Machine
 from rating_core.metering.session import ShardSession
-from rating_core.metering.shard import Configure, ControlAnswer, RecordCall, UsageShard
-from rating_server.ports import Clock, StoreHealth, StoreRefused, StoreUnavailable
+from rating_core.metering.shard import (
+    Configure,
+    ControlAnswer,
+    GetSettings,
+    RecordCall,
+    UsageShard,
+)
+from rating_core.metering.shard import Settings as ShardSettings
+from rating_server.ports import Clock, StoreHealth, StoreRefused, StoreUnavailable, Window
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.driver import SessionDriver
 from rating_server.store.embedded import EmbeddedStore
@@ -38,23 +46,33 @@ class UsageStoreOptions:
     """What decides, and how Redis is reached.
 
     ``url`` is empty for the embedded store. ``shards`` counts only when a store is first used.
-    ``window_us``: acceptance window W, None for unlimited. ``max_ids``: ids remembered in all
-    shards together. ``deadline`` seconds of every store call, ``start_timeout`` seconds until all
-    logs must have been read. ``replicas`` that must confirm at REPLICATED. ``trust``: take a store
-    that hides its CONFIG for durable. ``disk_reserve`` bytes for the embedded store (P15).
+    ``window``: acceptance window W, ``max_series``: both as stored where None. ``max_ids``: ids
+    remembered in all shards together. ``deadline`` seconds of every store call, ``start_timeout``
+    seconds until all logs must have been read. ``replicas`` that must confirm at REPLICATED.
+    ``trust``: take a store that hides its CONFIG for durable. ``disk_reserve`` bytes for the
+    embedded store (P15).
     """
 
     url: str = ""
     level: AckLevel = AckLevel.DURABLE
     shards: int = 16
-    window_us: int | None = 7 * 86_400_000_000
-    max_series: int = 10_000
+    window: Window | None = None
+    max_series: int | None = None
     max_ids: int = 100_000_000
     deadline: float = 5.0
     start_timeout: float = 600.0
     replicas: int = 1
     trust: bool = False
     disk_reserve: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The settings of a shard before a start, and its window and floor (µs) after it (P11)."""
+
+    before: ShardSettings
+    window_us: int | None
+    floor: int | None
 
 
 def system_clock() -> int:
@@ -100,6 +118,7 @@ class RedisUsageStore:
         self._catalogue_driver = self._driver(catalogue_keys(), self._fresh_catalogue)
         self._drivers: list[SessionDriver] = []
         self._durability: Durability | None = None
+        self._window = Window(None)
 
     @property
     def shard_count(self) -> int:
@@ -122,6 +141,11 @@ class RedisUsageStore:
         if self._durability is None:
             raise StoreUnavailable("the store has not been started")
         return self._durability
+
+    @property
+    def window(self) -> Window:
+        """The acceptance window in force, known after `start`."""
+        return self._window
 
     @property
     def health(self) -> StoreHealth:
@@ -163,7 +187,8 @@ class RedisUsageStore:
             for driver in drivers:
                 driver.start()
             await self._until_ready(drivers)
-            await asyncio.gather(*(self._configure(driver) for driver in self._drivers))
+            configured = (self._configure(driver) for driver in self._drivers)
+            self._tell_window(await asyncio.gather(*configured))
         except BaseException:
             await self.close()
             raise
@@ -237,8 +262,35 @@ class RedisUsageStore:
         except TimeoutError:
             raise StoreUnavailable(f"not ready in time: {self.health.problem}") from None
 
-    async def _configure(self, driver: SessionDriver) -> None:
-        call = Configure(window_us=self._options.window_us, max_series=self._options.max_series)
+    async def _configure(self, driver: SessionDriver) -> Configured:
+        """Put the settings that were given in force; return those before and now (P11)."""
+        before = await driver.ask(GetSettings())
+        if not isinstance(before, ShardSettings):
+            raise TypeError("a usage shard answers GetSettings with its settings")
+        window, series = self._options.window, self._options.max_series
+        call = Configure(
+            window_us=before.window_us if window is None else window.micros,
+            max_series=before.max_series if series is None else series,
+        )
         answer = await driver.call(call)
         if not isinstance(answer, ControlAnswer) or not answer.ok:
             raise StoreRefused("SETTINGS_REFUSED", f"a shard refused the settings: {answer}")
+        return Configured(before, answer.value["window_us"], answer.value["floor"])
+
+    def _tell_window(self, shards: list[Configured]) -> None:
+        """Say what the window of the store is now, where that is not what one would expect."""
+        first = shards[0]
+        self._window = Window(first.window_us)
+        if first.before.configured and first.before.window_us != first.window_us:
+            _log.warning(
+                "the acceptance window of this store was %s and is now %s, for all its servers",
+                Window(first.before.window_us),
+                self._window,
+            )
+        floors = [shard.floor for shard in shards if shard.floor is not None]
+        if floors:
+            until = datetime.fromtimestamp(max(floors) // 1_000_000, UTC)
+            _log.warning(
+                "records of up to %s stay refused as TOO_OLD: their ids may be forgotten",
+                until.isoformat(),
+            )

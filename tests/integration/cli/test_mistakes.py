@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -265,6 +266,54 @@ CASES = [
         ),
     ),
     (
+        "subscribe-version-zero",
+        ["subscribe", "y", "--plan", "tok@0"],
+        2,
+        (
+            "invalid value for '--plan': expected a version from 1 to 2147483647, "
+            "got 'tok@0' (see `ratewright subscribe --help`)"
+        ),
+    ),
+    (
+        "subscribe-version-huge",
+        ["subscribe", "y", "--plan", "tok@99999999999"],
+        2,
+        (
+            "invalid value for '--plan': expected a version from 1 to 2147483647, "
+            "got 'tok@99999999999' (see `ratewright subscribe --help`)"
+        ),
+    ),
+    (
+        "plan-show-version-zero",
+        ["plan", "show", "tok@0"],
+        2,
+        (
+            "invalid value for 'ID[@VERSION]': expected a version from 1 to 2147483647, "
+            "got 'tok@0' (see `ratewright plan show --help`)"
+        ),
+    ),
+    (
+        "plan-show-version-huge",
+        ["plan", "show", "tok@99999999999"],
+        2,
+        (
+            "invalid value for 'ID[@VERSION]': expected a version from 1 to 2147483647, "
+            "got 'tok@99999999999' (see `ratewright plan show --help`)"
+        ),
+    ),
+    (
+        "ingest-device-source",
+        ["ingest", "/dev/stdin", "--input-format", "csv", *MAPPED],
+        2,
+        ("--source: needed with /dev/stdin, which is no regular file, or else --event-id-column"),
+    ),
+    (
+        "ingest-fifo-source",
+        ["ingest", "fifo.csv", *MAPPED],
+        2,
+        "--source: needed with fifo.csv, which is no regular file, or else --event-id-column",
+    ),
+    (
         "no-customer",
         ["subscribe", "--plan", "api", "--from-file", "customers.txt"],
         2,
@@ -294,6 +343,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_text(text)
     (tmp_path / "latin.yaml").write_bytes(b"id: api\nname: caf\xe9\n")
     (tmp_path / "large.yaml").write_bytes(b"#" * (8 * 1024 * 1024 + 1))
+    os.mkfifo(tmp_path / "fifo.csv")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     return tmp_path

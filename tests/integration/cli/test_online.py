@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,3 +203,80 @@ def test_subscribe_is_idempotent_and_names_failures(
     assert (third.status, third.out) == (1, "1 subscribed, 0 were already, 1 failed\n")
     assert third.err.startswith(f"ratewright: {plan}-1: ")
     assert third.err.count("\n") == 1
+
+
+def test_a_pipe_is_read_once_and_whole(command: Command, plan: str, tmp_path: Path) -> None:
+    """A named FIFO and a descriptor's path give every record, without waiting for a second open."""
+    command("subscribe", f"{plan}-c", "--plan", plan, "--start", "2026-01-01")
+    text = "t\n" + "2026-01-01\n" * 20_000
+    flags = ["--input-format", "csv", "--time", "t", "--meter", f"{plan}-calls"]
+    flags += ["--customer", f"{plan}-c", "--format", "json"]
+    fifo = tmp_path / "records"
+    os.mkfifo(fifo)
+    reading, writing = os.pipe()
+    for place, opened, source in (
+        (fifo, fifo, "fifo"),
+        (Path(f"/dev/fd/{reading}"), writing, "descriptor"),
+    ):
+        writer = threading.Thread(target=lambda end=opened: _write_all(end, text), daemon=True)
+        writer.start()
+        answer = command("ingest", place, *flags, "--source", source)
+        writer.join(20)
+        assert not writer.is_alive()
+        assert (answer.status, answer.err) == (0, "")
+        assert json.loads(answer.out)["statuses"] == [
+            {"status": "ACCEPTED", "reason": "", "records": "20000"}
+        ]
+    os.close(reading)
+
+
+def _write_all(end: Path | int, text: str) -> None:
+    with open(end, "w") as file:  # noqa: PTH123 - a descriptor has no path
+        file.write(text)
+
+
+def test_a_time_out_of_range_does_not_stop_the_others(
+    command: Command, plan: str, tmp_path: Path
+) -> None:
+    """A row with an impossible epoch number is unreadable, the rows around it are counted."""
+    command("subscribe", f"{plan}-c", "--plan", plan, "--start", "2026-01-01")
+    path = tmp_path / "usage.csv"
+    path.write_text("t\n1767225600\n99999999999999\n253402300799\n1767225601\n")
+    flags = ["--time", "t", "--time-format", "epoch-s", "--customer", f"{plan}-c"]
+    answer = command("ingest", path, *flags, "--meter", f"{plan}-calls")
+    assert answer.status == 1
+    assert "3 records of 4 rows, 1 rows unreadable" in answer.out
+    assert answer.err.splitlines()[0] == (
+        f"ratewright: {path}: row 2: t: expected a number of epoch-s in the years 1 to 9999, "
+        "got '99999999999999'"
+    )
+
+
+def test_an_interrupted_ingest_says_what_is_acknowledged(
+    command: Command, server: str, plan: str
+) -> None:
+    """Ctrl-C: one line with the records so far, status 130; starting again counts the rest once."""
+    command("subscribe", f"{plan}-c", "--plan", plan, "--start", "2026-01-01")
+    flags = ["ingest", "-", "--input-format", "csv", "--time", "t", "--source", "s"]
+    flags += ["--meter", f"{plan}-calls", "--customer", f"{plan}-c"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rating_server.cli.entry", "--target", server, *flags],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write("t\n" + "2026-01-01\n" * 10_000)
+    process.stdin.flush()
+    for _ in range(600):
+        usage = command("usage", f"{plan}-c", "--time", "2026-01-01", "--format", "csv").out
+        if usage.endswith(",8192,8192\n"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err == (
+        "ratewright: -: interrupted; records acknowledged so far: 8,192 ACCEPTED; the same command "
+        "again sends the rest and counts nothing twice\n"
+    )

@@ -30,7 +30,7 @@ from rating_core.metering.shard import (
     StateDigest,
     UsageShard,
 )
-from rating_server.ports import StoreFull, StoreRefused, StoreUnavailable, UsageStore
+from rating_server.ports import StoreFull, StoreRefused, StoreUnavailable, UsageStore, Window
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.keys import LogKeys, shard_keys
@@ -69,7 +69,7 @@ def batch(rows: list[Row]) -> RecordBatch:
 
 
 def options(url: str = "", **changes: object) -> UsageStoreOptions:
-    values: dict[str, object] = {"url": url, "shards": 2, "window_us": None, "deadline": 5.0}
+    values: dict[str, object] = {"url": url, "shards": 2, "window": Window(None), "deadline": 5.0}
     return UsageStoreOptions(**(values | changes))  # type: ignore[arg-type]
 
 

@@ -81,10 +81,11 @@ def _check_texts(record: UsageRecord) -> None:
     """Raise TypeError naming the first field that is no text; quick, for it sees every record."""
     if not isinstance(record, UsageRecord):
         raise TypeError(f"expected a UsageRecord, got {type(record).__name__}")
-    for name in ("event_id", "customer", "meter"):
-        value = getattr(record, name)
-        if not isinstance(value, str):
-            raise TypeError(f"{name}: expected str, got {type(value).__name__}")
+    event_id, customer, meter = record.event_id, record.customer, record.meter
+    if not (isinstance(event_id, str) and isinstance(customer, str) and isinstance(meter, str)):
+        fields = {"event_id": event_id, "customer": customer, "meter": meter}
+        name, value = next(item for item in fields.items() if not isinstance(item[1], str))
+        raise TypeError(f"{name}: expected str, got {type(value).__name__}")
     try:
         pairs = record.dimensions.items()
     except AttributeError:

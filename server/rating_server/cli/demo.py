@@ -213,6 +213,8 @@ def _run(
     )
     _explain_refused(summary, target)
     usage = raw_usage(plan, material.chunks, material.customers, summary.refused_records)
+    if not priced(plan, usage):
+        complain("warning: no counted record matches any charge of the plan (see its meters)")
     _resend(client, material, summary, started)
     with progress("reading statements", len(usage), "statements") as advance:
         statements = statements_of(client, list(usage), advance)
@@ -221,8 +223,6 @@ def _run(
     busiest = max(usage, key=lambda account: sum(map(len, usage[account].values())))
     print_statement(view_of_statement(statements[busiest]), "table")
     click.echo()
-    if not priced(plan, usage):
-        complain("warning: no counted record matches any charge of the plan (see its meters)")
     with progress("checking", len(usage), "statements") as advance:
         differences = compare(plan, usage, statements, advance)
     agreeing = len(usage) - len(differences)

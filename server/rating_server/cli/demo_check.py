@@ -47,12 +47,12 @@ def raw_usage(
     for chunk in chunks:
         for record in chunk.records():
             number += 1
-            if number in out:
-                continue
             hour = record.time_us // 3_600_000_000
             start = starts.get(hour)
             if start is None:
                 start = starts[hour] = period_bounds(plan.billing_period, record.time_us)[0]
+            if number in out:
+                continue
             quantity = _ONE if record.meter in counting else record.quantity
             usage = accounts.setdefault((record.customer, start), {})
             usage.setdefault(record.meter, []).append(UsageEntry(quantity, record.dimensions))

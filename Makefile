@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.bench-installed
 
-.PHONY: help demo test lint types protos bench wheel-check clean
+.PHONY: help demo test lint types protos bench bench-results bench-kernels wheel-check clean
 
 help: ## Show what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +39,19 @@ types: $(STAMP) ## Static types (mypy strict)
 protos: $(STAMP) ## Regenerate the stubs from protos/
 	$(BIN)/python protos/generate.py
 
-bench: $(STAMP) ## Run the benchmarks
-	$(BIN)/python -m benchmarks
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
+bench: $(BENCH_STAMP) ## Run the benchmarks beside their peers; BENCH='core --json' runs one
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-results: $(BENCH_STAMP) ## Run all of them, write benchmarks/results, README tables and plot
+	$(BIN)/python -m benchmarks --save
+	$(BIN)/python -m benchmarks report
+
+bench-kernels: $(BENCH_STAMP) ## Run the kernels' pytest-benchmark groups
+	$(BIN)/python -m pytest -q benchmarks --benchmark-enable
 
 wheel-check: $(STAMP) ## Install the wheel into empty environments elsewhere, use its client, run its demo
 	$(BIN)/python tests/contract/check_wheel.py

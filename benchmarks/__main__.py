@@ -1,34 +1,83 @@
-"""`python -m benchmarks [core] [ingest] [--json]`: no name runs all of them."""
+"""`python -m benchmarks [NAME…] [--json] [--save] [--rows N]`: no name runs all benchmarks.
+
+`python -m benchmarks report` writes the tables and the plot of README.md from results/*.json.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
-from benchmarks import core, ingest
 from benchmarks.measure import Row, machine
 
-RUNNERS: dict[str, Callable[[], Iterator[Row]]] = {"core": core.run, "ingest": ingest.run}
+RESULTS = Path(__file__).resolve().parent / "results"
+MODULES = {
+    "core": ("core", "marginal"),
+    "core-growth": ("growth",),
+    "rate-batch": ("rate_batch",),
+    "ingest": ("ingest",),
+}
+"""Modules by the name of the benchmark; each has a function ``run`` that yields rows."""
+SIZED = ("core", "core-growth", "rate-batch")
+REPORT = "report"
 
 
 def main() -> int:
     """Run the named benchmarks and print one line a row."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RUNNERS)}")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*MODULES, REPORT]))
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--save", action="store_true", help="also write results/NAME.json")
+    parser.add_argument(
+        "--rows", type=int, help="rows of all but ingest (10,000,000); fewer for a look"
+    )
     options = parser.parse_args()
-    unknown = [name for name in options.names if name not in RUNNERS]
+    if options.names == [REPORT]:
+        from benchmarks.report import write_report
+
+        return write_report()
+    unknown = [name for name in options.names if name not in MODULES]
     if unknown:
-        parser.error(f"no benchmark is named {unknown[0]}; there are: {', '.join(RUNNERS)}")
+        parser.error(f"no benchmark is named {unknown[0]}; there are: {', '.join(MODULES)}")
+    if options.rows is not None and options.rows < 1:
+        parser.error("--rows must be at least 1")
     header = machine()
     sys.stdout.write((json.dumps(header) if options.json else f"# {header}") + "\n")
-    for name in options.names or RUNNERS:
-        for row in RUNNERS[name]():
+    for name in options.names or MODULES:
+        rows = []
+        for row in _rows(name, options.rows):
+            rows.append(row)
             sys.stdout.write((json.dumps(row) if options.json else _text(row)) + "\n")
             sys.stdout.flush()
+        if options.save:
+            _save(name, header, rows)
     return 0
+
+
+def _rows(name: str, count: int | None) -> Iterator[Row]:
+    """Run one benchmark; a peer that is not installed becomes one line."""
+    try:
+        for module in MODULES[name]:
+            run = importlib.import_module(f"benchmarks.{module}").run
+            yield from run() if name not in SIZED or count is None else run(count)
+    except ModuleNotFoundError as missing:
+        raise SystemExit(_lacking(missing)) from missing
+
+
+def _lacking(missing: ModuleNotFoundError) -> str:
+    return f"{missing.name} is not installed: pip install -c constraints.txt -e '.[dev,bench]'"
+
+
+def _save(name: str, header: Row, rows: list[Row]) -> None:
+    """Write one JSON document, a row a line, so that changes can be read."""
+    lines = ",\n".join(f"    {json.dumps(row)}" for row in rows)
+    text = f'{{\n  "machine": {json.dumps(header)},\n  "rows": [\n{lines}\n  ]\n}}\n'
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(text)
 
 
 def _text(row: Row) -> str:

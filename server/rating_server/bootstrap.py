@@ -144,7 +144,12 @@ class _Serving:
         )
         catalog.register(server, catalog.CatalogServicer(context))
         customer.register(server, customer.CustomerServicer(context))
-        rating.register(server, rating.RatingServicer(context))
+        limits = rating.BatchLimits(
+            rows=settings.max_batch_records,
+            batches=settings.max_stream_batches,
+            answer_bytes=settings.max_message_bytes,
+        )
+        rating.register(server, rating.RatingServicer(context, self._gate, limits))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         8 * 1024 * 1024, ge=65_536, le=256 * 1024 * 1024, description="Largest request, bytes."
     )
     max_batch_records: int = Field(
-        100_000, ge=1, le=1_000_000, description="Most records in one batch."
+        100_000, ge=1, le=1_000_000, description="Most records, or rows to price, in a batch."
     )
     max_stream_batches: int = Field(
         8, ge=1, le=1024, description="Batches of one stream that may wait for their answers."

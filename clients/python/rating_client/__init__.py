@@ -39,6 +39,7 @@ from rating_client.errors import (
     WriterError,
 )
 from rating_client.options import ClientOptions, WriterOptions
+from rating_client.rating import RateBatch, RatedBatch, RatedPlan
 from rating_client.values import (
     Counter,
     CounterBand,
@@ -76,6 +77,9 @@ __all__ = [
     "OutOfRange",
     "PermissionDenied",
     "PlanDocumentError",
+    "RateBatch",
+    "RatedBatch",
+    "RatedPlan",
     "RatewrightError",
     "RecordOutcome",
     "RecordStatus",

@@ -7,7 +7,7 @@ Of one event loop. List methods are asynchronous iterators; everything else is a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,6 +24,7 @@ from rating_client.calls import Call, Page, PlanLike
 from rating_client.delivery import OnBatch
 from rating_client.errors import error_from_rpc
 from rating_client.options import ClientOptions, WriterOptions
+from rating_client.rating import RATE_PATH, RateBatch, RatedBatch, RateStream, SentBatches
 from rating_client.values import RecordOutcome, Statement, Usage, UsageRecord
 
 Answer = TypeVar("Answer")
@@ -212,6 +213,29 @@ class AsyncClient:
     ) -> Statement:
         """Price stated usage on a plan, given by id or whole; ``usage`` in the shapes of S6.5."""
         return await self._call(calls.rate_usage(plan, usage, version), timeout)
+
+    async def rate_batches(
+        self,
+        batches: Iterable[RateBatch] | AsyncIterable[RateBatch],
+        *,
+        timeout: float | None = None,
+    ) -> AsyncIterator[RatedBatch]:
+        """Price columns of rows, batch after batch; as `Client.rate_batches`.
+
+        ``batches`` is read on the event loop.
+        """
+        stream = RateStream()
+        sent = SentBatches(stream)
+        open_stream: Any = self.stream_channel().stream_stream(RATE_PATH)
+        call = open_stream(sent.requests_async(batches), timeout=timeout)
+        try:
+            async for answer in call:
+                yield stream.answer(answer)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error) from error
+        finally:
+            call.cancel()
+        sent.check()
 
     async def preview_statement(
         self, customer: str, time: datetime | None = None, *, timeout: float | None = None

@@ -96,12 +96,14 @@ def _request_id(given: str | None) -> str:
     return str(uuid.uuid4()) if given is None else given
 
 
-def _plan_name(plan_id: str, version: int | None) -> str:
+def plan_name(plan_id: str, version: int | None) -> str:
+    """Return the resource name of a plan, by default its latest version; names stay."""
     name = plan_id if plan_id.startswith("plans/") else f"plans/{plan_id}"
     return name if version is None else f"{name}/versions/{version}"
 
 
-def _plan_message(plan: PlanLike) -> plan_pb2.Plan:
+def plan_message(plan: PlanLike) -> plan_pb2.Plan:
+    """Return a plan as a message; PlanDocumentError for a faulty document."""
     return plan if isinstance(plan, plan_pb2.Plan) else plan_from_document(plan)
 
 
@@ -214,15 +216,13 @@ def list_meters(page_size: int, token: str) -> Call[Page[plan_pb2.Meter]]:
 
 def create_plan(plan: PlanLike, request_id: str | None) -> Call[catalog.CreatePlanResponse]:
     """Return the call of CreatePlan."""
-    request = catalog.CreatePlanRequest(
-        plan=_plan_message(plan), request_id=_request_id(request_id)
-    )
+    request = catalog.CreatePlanRequest(plan=plan_message(plan), request_id=_request_id(request_id))
     return Call("CatalogService/CreatePlan", request, catalog.CreatePlanResponse, _same)
 
 
 def get_plan(plan_id: str, version: int | None) -> Call[plan_pb2.Plan]:
     """Return the call of GetPlan."""
-    request = catalog.GetPlanRequest(name=_plan_name(plan_id, version))
+    request = catalog.GetPlanRequest(name=plan_name(plan_id, version))
     return Call(
         "CatalogService/GetPlan", request, catalog.GetPlanResponse, lambda answer: answer.plan
     )
@@ -231,7 +231,7 @@ def get_plan(plan_id: str, version: int | None) -> Call[plan_pb2.Plan]:
 def list_plans(plan_id: str | None, page_size: int, token: str) -> Call[Page[plan_pb2.Plan]]:
     """Return the call for one page of ListPlans: of all plans, or the versions of one."""
     request = catalog.ListPlansRequest(
-        parent="" if plan_id is None else _plan_name(plan_id, None),
+        parent="" if plan_id is None else plan_name(plan_id, None),
         page_size=page_size,
         page_token=token,
     )
@@ -245,7 +245,7 @@ def list_plans(plan_id: str | None, page_size: int, token: str) -> Call[Page[pla
 
 def check_plan(plan: PlanLike) -> Call[catalog.CheckPlanResponse]:
     """Return the call of CheckPlan."""
-    request = catalog.CheckPlanRequest(plan=_plan_message(plan))
+    request = catalog.CheckPlanRequest(plan=plan_message(plan))
     return Call("CatalogService/CheckPlan", request, catalog.CheckPlanResponse, _same)
 
 
@@ -352,9 +352,9 @@ def rate_usage(
     """Return the call of RateUsage: ``plan`` by id, or whole."""
     request = rating.RateUsageRequest(usage=usage_from_document(usage))
     if isinstance(plan, str):
-        request.plan_name = _plan_name(plan, version)
+        request.plan_name = plan_name(plan, version)
     elif version is None:
-        request.plan.CopyFrom(_plan_message(plan))
+        request.plan.CopyFrom(plan_message(plan))
     else:
         raise ValueError("version: only with the id of a plan")
     return Call("RatingService/RateUsage", request, rating.RateUsageResponse, read_statement)

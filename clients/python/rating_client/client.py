@@ -25,6 +25,7 @@ from rating_client.calls import Call, Page, PlanLike
 from rating_client.delivery import OnBatch
 from rating_client.errors import error_from_rpc
 from rating_client.options import ClientOptions, WriterOptions
+from rating_client.rating import RATE_PATH, RateBatch, RatedBatch, RateStream, SentBatches
 from rating_client.values import RecordOutcome, Statement, Usage, UsageRecord
 from rating_client.writer import UsageWriter
 
@@ -212,6 +213,29 @@ class Client:
     ) -> Statement:
         """Price stated usage on a plan, given by id or whole; ``usage`` in the shapes of S6.5."""
         return self._call(calls.rate_usage(plan, usage, version), timeout)
+
+    def rate_batches(
+        self, batches: Iterable[RateBatch], *, timeout: float | None = None
+    ) -> Iterator[RatedBatch]:
+        """Price columns of rows, batch after batch; yield the answers in order (S11.3).
+
+        ``batches`` may be endless: it is read, in a thread of gRPC's, only as fast as answers are
+        taken. ``timeout`` is that of the whole stream (default: none). What ``batches`` raises
+        comes after the answers to the batches before; the server's error names its batch, counted
+        from 0, as `batch_number` in the metadata.
+        """
+        stream = RateStream()
+        sent = SentBatches(stream)
+        open_stream: Any = self.stream_channel().stream_stream(RATE_PATH)
+        call = open_stream(sent.requests(batches), timeout=timeout)
+        try:
+            for answer in call:
+                yield stream.answer(answer)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error) from error
+        finally:
+            call.cancel()
+        sent.check()
 
     def preview_statement(
         self, customer: str, time: datetime | None = None, *, timeout: float | None = None

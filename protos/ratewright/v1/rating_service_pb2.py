@@ -27,13 +27,15 @@ from ratewright.v1 import plan_pb2 as ratewright_dot_v1_dot_plan__pb2
 from ratewright.v1 import statement_pb2 as ratewright_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ratewright/v1/rating_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ratewright/v1/plan.proto\x1a\x1dratewright/v1/statement.proto\"\x81\x01\n\x10RateUsageRequest\x12\x13\n\tplan_name\x18\x01 \x01(\tH\x00\x12#\n\x04plan\x18\x02 \x01(\x0b\x32\x13.ratewright.v1.PlanH\x00\x12(\n\x05usage\x18\x03 \x03(\x0b\x32\x19.ratewright.v1.MeterUsageB\t\n\x07pricing\"@\n\x11RateUsageResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement\"U\n\x17PreviewStatementRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x18PreviewStatementResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement2\xc4\x01\n\rRatingService\x12N\n\tRateUsage\x12\x1f.ratewright.v1.RateUsageRequest\x1a .ratewright.v1.RateUsageResponse\x12\x63\n\x10PreviewStatement\x12&.ratewright.v1.PreviewStatementRequest\x1a\'.ratewright.v1.PreviewStatementResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ratewright/v1/rating_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ratewright/v1/plan.proto\x1a\x1dratewright/v1/statement.proto\"\x81\x01\n\x10RateUsageRequest\x12\x13\n\tplan_name\x18\x01 \x01(\tH\x00\x12#\n\x04plan\x18\x02 \x01(\x0b\x32\x13.ratewright.v1.PlanH\x00\x12(\n\x05usage\x18\x03 \x03(\x0b\x32\x19.ratewright.v1.MeterUsageB\t\n\x07pricing\"@\n\x11RateUsageResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement\"U\n\x17PreviewStatementRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x18PreviewStatementResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement\"\xaf\x01\n\x10RateBatchRequest\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12+\n\x05plans\x18\x03 \x03(\x0b\x32\x1c.ratewright.v1.RateBatchPlan\x12\x12\n\nplan_index\x18\x04 \x03(\x07\x12\x31\n\nquantities\x18\x05 \x03(\x0b\x32\x1d.ratewright.v1.QuantityColumn\"T\n\rRateBatchPlan\x12\x13\n\tplan_name\x18\x01 \x01(\tH\x00\x12#\n\x04plan\x18\x02 \x01(\x0b\x32\x13.ratewright.v1.PlanH\x00\x42\t\n\x07pricing\"\x1f\n\x0eQuantityColumn\x12\r\n\x05units\x18\x01 \x03(\x10\"\x9f\x02\n\x11RateBatchResponse\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12\'\n\x05plans\x18\x03 \x03(\x0b\x32\x18.ratewright.v1.RatedPlan\x12,\n\x07\x63harges\x18\x04 \x03(\x0b\x32\x1b.ratewright.v1.AmountColumn\x12\x30\n\x0b\x63ommitments\x18\x05 \x03(\x0b\x32\x1b.ratewright.v1.AmountColumn\x12+\n\x06totals\x18\x06 \x01(\x0b\x32\x1b.ratewright.v1.AmountColumn\x12+\n\x08statuses\x18\x07 \x03(\x0e\x32\x19.ratewright.v1.RateStatus\"\x1d\n\x0c\x41mountColumn\x12\r\n\x05units\x18\x01 \x03(\x10\"\x9f\x01\n\tRatedPlan\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\r\n\x05scale\x18\x04 \x01(\x05\x12)\n\x06meters\x18\x05 \x03(\x0b\x32\x19.ratewright.v1.RatedMeter\x12\x0f\n\x07\x63harges\x18\x06 \x03(\t\x12\x13\n\x0b\x63ommitments\x18\x07 \x03(\t\"*\n\nRatedMeter\x12\r\n\x05meter\x18\x01 \x01(\t\x12\r\n\x05scale\x18\x02 \x01(\x05*[\n\nRateStatus\x12\x1b\n\x17RATE_STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eRATE_STATUS_OK\x10\x01\x12\x1c\n\x18RATE_STATUS_OUT_OF_RANGE\x10\x02\x32\x98\x02\n\rRatingService\x12N\n\tRateUsage\x12\x1f.ratewright.v1.RateUsageRequest\x1a .ratewright.v1.RateUsageResponse\x12R\n\tRateBatch\x12\x1f.ratewright.v1.RateBatchRequest\x1a .ratewright.v1.RateBatchResponse(\x01\x30\x01\x12\x63\n\x10PreviewStatement\x12&.ratewright.v1.PreviewStatementRequest\x1a\'.ratewright.v1.PreviewStatementResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ratewright.v1.rating_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_RATESTATUS']._serialized_start=1325
+  _globals['_RATESTATUS']._serialized_end=1416
   _globals['_RATEUSAGEREQUEST']._serialized_start=144
   _globals['_RATEUSAGEREQUEST']._serialized_end=273
   _globals['_RATEUSAGERESPONSE']._serialized_start=275
@@ -42,6 +44,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREVIEWSTATEMENTREQUEST']._serialized_end=426
   _globals['_PREVIEWSTATEMENTRESPONSE']._serialized_start=428
   _globals['_PREVIEWSTATEMENTRESPONSE']._serialized_end=499
-  _globals['_RATINGSERVICE']._serialized_start=502
-  _globals['_RATINGSERVICE']._serialized_end=698
+  _globals['_RATEBATCHREQUEST']._serialized_start=502
+  _globals['_RATEBATCHREQUEST']._serialized_end=677
+  _globals['_RATEBATCHPLAN']._serialized_start=679
+  _globals['_RATEBATCHPLAN']._serialized_end=763
+  _globals['_QUANTITYCOLUMN']._serialized_start=765
+  _globals['_QUANTITYCOLUMN']._serialized_end=796
+  _globals['_RATEBATCHRESPONSE']._serialized_start=799
+  _globals['_RATEBATCHRESPONSE']._serialized_end=1086
+  _globals['_AMOUNTCOLUMN']._serialized_start=1088
+  _globals['_AMOUNTCOLUMN']._serialized_end=1117
+  _globals['_RATEDPLAN']._serialized_start=1120
+  _globals['_RATEDPLAN']._serialized_end=1279
+  _globals['_RATEDMETER']._serialized_start=1281
+  _globals['_RATEDMETER']._serialized_end=1323
+  _globals['_RATINGSERVICE']._serialized_start=1419
+  _globals['_RATINGSERVICE']._serialized_end=1699
 # @@protoc_insertion_point(module_scope)

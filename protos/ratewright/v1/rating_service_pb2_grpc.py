@@ -40,6 +40,11 @@ class RatingServiceStub:
                 request_serializer=ratewright_dot_v1_dot_rating__service__pb2.RateUsageRequest.SerializeToString,
                 response_deserializer=ratewright_dot_v1_dot_rating__service__pb2.RateUsageResponse.FromString,
                 _registered_method=True)
+        self.RateBatch = channel.stream_stream(
+                '/ratewright.v1.RatingService/RateBatch',
+                request_serializer=ratewright_dot_v1_dot_rating__service__pb2.RateBatchRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_rating__service__pb2.RateBatchResponse.FromString,
+                _registered_method=True)
         self.PreviewStatement = channel.unary_unary(
                 '/ratewright.v1.RatingService/PreviewStatement',
                 request_serializer=ratewright_dot_v1_dot_rating__service__pb2.PreviewStatementRequest.SerializeToString,
@@ -53,6 +58,16 @@ class RatingServiceServicer:
 
     def RateUsage(self, request, context):
         """Prices stated usage on a plan. Stores nothing; idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RateBatch(self, request_iterator, context):
+        """Prices columns of quantities, batch after batch, each row on the plan that it names. Stores
+        nothing. Answers come in the order of the batches, one each; several are under way at once. The
+        first error ends the stream after the answers before it, names every fault, and has the batch's
+        `batch_number` in its ErrorInfo. A row that does not fit 64 bits is no error: see `statuses`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +87,11 @@ def add_RatingServiceServicer_to_server(servicer, server):
                     servicer.RateUsage,
                     request_deserializer=ratewright_dot_v1_dot_rating__service__pb2.RateUsageRequest.FromString,
                     response_serializer=ratewright_dot_v1_dot_rating__service__pb2.RateUsageResponse.SerializeToString,
+            ),
+            'RateBatch': grpc.stream_stream_rpc_method_handler(
+                    servicer.RateBatch,
+                    request_deserializer=ratewright_dot_v1_dot_rating__service__pb2.RateBatchRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_rating__service__pb2.RateBatchResponse.SerializeToString,
             ),
             'PreviewStatement': grpc.unary_unary_rpc_method_handler(
                     servicer.PreviewStatement,
@@ -107,6 +127,33 @@ class RatingService:
             '/ratewright.v1.RatingService/RateUsage',
             ratewright_dot_v1_dot_rating__service__pb2.RateUsageRequest.SerializeToString,
             ratewright_dot_v1_dot_rating__service__pb2.RateUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RateBatch(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/ratewright.v1.RatingService/RateBatch',
+            ratewright_dot_v1_dot_rating__service__pb2.RateBatchRequest.SerializeToString,
+            ratewright_dot_v1_dot_rating__service__pb2.RateBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

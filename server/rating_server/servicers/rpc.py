@@ -20,6 +20,7 @@ from rating_server.usecases.failure import Failure, InvalidRequest, Violation
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
+Answer = TypeVar("Answer", bound=Message | bytes)
 
 _STATUS_KEY = "grpc-status-details-bin"
 _log = structlog.get_logger("rpc")
@@ -67,13 +68,16 @@ def unary(
 
 def bidirectional(
     method: str,
-    handle: Callable[[AsyncIterator[bytes]], AsyncIterator[Response]],
-) -> grpc.RpcMethodHandler[bytes, Response]:
-    """Serve a bidirectional stream: ``handle`` takes raw requests and yields responses."""
+    handle: Callable[[AsyncIterator[bytes]], AsyncIterator[Answer]],
+) -> grpc.RpcMethodHandler[bytes, Answer]:
+    """Serve a bidirectional stream: ``handle`` takes raw requests and yields responses.
+
+    A response is a message, or the bytes of one.
+    """
 
     async def serve(
-        requests: AsyncIterator[bytes], context: aio.ServicerContext[bytes, Response]
-    ) -> AsyncIterator[Response]:
+        requests: AsyncIterator[bytes], context: aio.ServicerContext[bytes, Answer]
+    ) -> AsyncIterator[Answer]:
         responses = handle(requests)
         try:
             async for response in responses:
@@ -101,8 +105,8 @@ def add_service(
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
 
 
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
+def _serialize(answer: Message | bytes) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 def _elapsed_us(started: int) -> int:

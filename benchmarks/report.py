@@ -1,0 +1,261 @@
+"""README.md from results/*.json: tables between markers, and the plot."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.plot import Curve, Panel, svg
+
+HERE = Path(__file__).resolve().parent
+README = HERE / "README.md"
+RESULTS = HERE / "results"
+PLOT = RESULTS / "rates.svg"
+Rows = list[dict[str, Any]]
+
+NOT_RATED = "copy-loop"
+OURS = "ratewright"
+TARGETS: tuple[tuple[str, str, str, float, str], ...] = (
+    ("1-plan", "polars", "faster of the Polars expressions", 3, "5"),
+    ("1-plan", NOT_RATED, "copy loop, same threads", 0.35, "0.6"),
+    ("1000-plans", "polars", "Polars with join", 3, "6"),
+    ("100000-plans", "polars", "Polars with join", 2.5, "4"),
+    ("1000-plans", "duckdb", "DuckDB DECIMAL", 20, "60"),
+    ("1-plan", "python-decimal", "Python Decimal", 300, "1,000"),
+)
+"""Case, start of the engines' names, name to show, target, stretch: how many times as fast."""
+RATE_TARGETS = (("max-quantity/1-plan", 20), ("rate-batch/1-plan", 8))
+"""Case and millions a second; a rate, not a ratio."""
+GROWTH_LIMIT = 1.5
+GROWTH_REASONS = {
+    "rows": "small calls: start of the call and of the threads; large ones: memory bandwidth",
+    "tiers": "few bounds stay in registers; up to 16 are counted, more searched by halves",
+    "plans": "the plan table no longer fits the caches; a row then costs a fetch from memory",
+}
+
+
+def write_report() -> int:
+    """Write the tables and the plot that the results give; return the exit status."""
+    text = README.read_text()
+    told = set()
+    for name, table in TABLES.items():
+        path = RESULTS / f"{name.partition('/')[0]}.json"
+        if path.exists():
+            found = json.loads(path.read_text())
+            body = "\n".join(table(found["rows"]))
+            if path not in told:
+                told.add(path)
+                body = f"{body}\n\n{_machine(found['machine'])}"
+            text = _replaced(text, name, body)
+    README.write_text(text)
+    plot = _plot()
+    if plot:
+        PLOT.write_text(plot)
+    sys.stdout.write(f"wrote {README.name} from {RESULTS.name}/\n")
+    return 0
+
+
+def _replaced(text: str, name: str, body: str) -> str:
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, found, rest = text.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"README.md lacks the markers of {name}")
+    return f"{before}{start}\n{body}\n{end}{after}"
+
+
+def _machine(header: dict[str, Any]) -> str:
+    versions = {k: v for k, v in header.items() if k not in ("cpu", "cores")}
+    listed = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return f"Measured on {header['cores']} cores ({header['cpu']}): {listed}."
+
+
+def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _million(rate: float) -> str:
+    millions = rate / 1e6
+    return f"{millions:,.0f}" if millions >= 100 else f"{millions:.3g}"
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
+
+
+def _exactness(row: dict[str, Any]) -> str:
+    if row["exact"] is None:
+        return "no rating"
+    if row["exact"]:
+        return "yes"
+    return f"no: {row['differences']:,} of {row['checked_rows']:,} rows differ"
+
+
+def _core_table(rows: Rows) -> Iterator[str]:
+    head = ("case", "engine", "threads", "M rows/s", "of our rate", "exact", "fastest form")
+    return _table(
+        head,
+        (
+            (
+                row["case"],
+                f"**{row['engine']}**" if row["engine"] == OURS else row["engine"],
+                str(row["threads"]),
+                _million(row["rows_per_s"]),
+                _ratio(row["ratio_to_ours"]),
+                _exactness(row),
+                row["form"],
+            )
+            for row in rows
+            if "form" in row
+        ),
+    )
+
+
+def _marginal_table(rows: Rows) -> Iterator[str]:
+    head = ("case", "engine", "threads", "M/s")
+    return _table(
+        head,
+        (
+            (row["case"], row["engine"], str(row["threads"]), _million(row["rows_per_s"]))
+            for row in rows
+            if "form" not in row
+        ),
+    )
+
+
+def _target_table(rows: Rows) -> Iterator[str]:
+    head = ("case", "compared with", "ratewright is", "target", "stretch", "met")
+    return _table(head, _targets(rows))
+
+
+def _targets(rows: Rows) -> Iterator[tuple[str, ...]]:
+    for case, engine, shown, target, stretch in TARGETS:
+        here = [row for row in rows if row["case"] == case]
+        threads = max(row["threads"] for row in here)
+        peers = [row for row in here if row["engine"].startswith(engine)]
+        if engine == NOT_RATED:
+            peers = [row for row in peers if row["threads"] == threads]
+        times = 1 / max(row["ratio_to_ours"] for row in peers)
+        met = "yes" if times >= target else "no"
+        yield (case, shown, f"{_ratio(times)} ×", f"≥ {target:g} ×", f"{stretch} ×", met)
+    yield from _rate_targets(rows + _rows_of("rate-batch"))
+
+
+def _rate_targets(rows: Rows) -> Iterator[tuple[str, ...]]:
+    for case, target in RATE_TARGETS:
+        best = max(
+            (row["rows_per_s"] for row in rows if row["case"] == case and row["engine"] == OURS),
+            default=None,
+        )
+        if best is not None:
+            met = "yes" if best >= target * 1e6 else "no"
+            yield (case, "", f"{_million(best)} M/s", f"≥ {target} M/s", "", met)
+
+
+def _rows_of(name: str) -> Rows:
+    """Return the rows of a file of results, none if it is not there."""
+    path = RESULTS / f"{name}.json"
+    found: Rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    return found
+
+
+def _growth_table(rows: Rows) -> Iterator[str]:
+    head = ("case", "threads", "ns a row", "M rows/s", "against the axis' best", "why")
+    return _table(head, _growth(rows))
+
+
+def _growth(rows: Rows) -> Iterator[tuple[str, ...]]:
+    best: dict[tuple[str, str, int], float] = {}
+    for row in rows:
+        best[_axis(row)] = min(row["ns_per_row"], best.get(_axis(row), row["ns_per_row"]))
+    for row in rows:
+        grown = row["ns_per_row"] / best[_axis(row)]
+        why = GROWTH_REASONS[_axis(row)[0]] if grown > GROWTH_LIMIT else ""
+        yield (
+            row["case"],
+            str(row["threads"]),
+            _ratio(row["ns_per_row"]),
+            _million(row["rows_per_s"]),
+            f"{grown:.2f} ×",
+            why,
+        )
+
+
+def _axis(row: dict[str, Any]) -> tuple[str, str, int]:
+    """Return what grows, the rest of the case, and the threads."""
+    point, _, rest = row["case"].partition("/")
+    return point.partition("-")[0], rest, row["threads"]
+
+
+def _ingest_table(rows: Rows) -> Iterator[str]:
+    head = ("case", "engine", "M records/s", "× the pipeline")
+    return _table(
+        head,
+        (
+            (
+                row["case"],
+                row["engine"],
+                _million(row["records_per_s"]),
+                _ratio(row["ratio_to_pipeline"]),
+            )
+            for row in rows
+        ),
+    )
+
+
+TABLES: dict[str, Callable[[Rows], Iterator[str]]] = {
+    "core/targets": _target_table,
+    "core/engines": _core_table,
+    "core/marginal": _marginal_table,
+    "core-growth": _growth_table,
+    "rate-batch": _marginal_table,
+    "ingest": _ingest_table,
+}
+"""Tables by marker; the part before the slash names the file of results."""
+
+
+def _plot() -> str | None:
+    """Return the plot of rate against plans and rows, if both results are there."""
+    grown, core = _rows_of("core-growth"), _rows_of("core")
+    if not (grown and core):
+        return None
+    threads = sorted({row["threads"] for row in grown})
+    by_plans = [_grown_curve(grown, "plans-", "", count) for count in threads]
+    peers = ("polars-int64", "duckdb-decimal", "python-decimal")
+    by_plans += [_peer_curve(core, peer) for peer in peers]
+    by_rows = [
+        _grown_curve(grown, "rows-", f"/{plans}-plans", count)
+        for plans in (1, 1_000)
+        for count in threads
+    ]
+    return svg(
+        [
+            Panel("5 graduated tiers, 10 M rows", "plans, random order", tuple(by_plans)),
+            Panel("ratewright, 5 graduated tiers", "rows a run", tuple(by_rows)),
+        ]
+    )
+
+
+def _grown_curve(rows: Rows, axis: str, rest: str, threads: int) -> Curve:
+    points = tuple(
+        (float(row["case"].removeprefix(axis).removesuffix(rest)), float(row["rows_per_s"]))
+        for row in rows
+        if row["case"].startswith(axis) and row["case"].endswith(rest) and row["threads"] == threads
+    )
+    name = {"/1-plans": "1 plan", "/1000-plans": "1,000 plans"}.get(rest, OURS)
+    return Curve(f"{name}, {threads} thread{'s' * (threads > 1)}", points)
+
+
+def _peer_curve(rows: Rows, engine: str) -> Curve:
+    points = tuple(
+        (float(row["case"].partition("-")[0]), float(row["rows_per_s"]))
+        for row in rows
+        if row["engine"] == engine and row["case"].partition("-")[0].isdigit()
+    )
+    return Curve(engine, points, dashed=True)

@@ -1,0 +1,105 @@
+"""Reading tables of words: prefetch, and counting thresholds without a branch.
+
+As in `int128`: Python twins, and overloads on LLVM's instructions for compiled code.
+"""
+
+# ruff: noqa: ARG005 - Numba reads the argument names of lambdas that ignore them
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.extending import intrinsic, overload
+
+from rating_core.int128 import types
+from rating_core.limbs import Int64Array
+
+LANES = 4
+"""Thresholds that are compared at once; rows of thresholds are padded to a multiple."""
+_I32 = ir.IntType(32)
+_I64 = ir.IntType(64)
+_BYTE = ir.IntType(8)
+
+WordView = Any
+"""What `word_view` returns: an array for Python, an int64 for Numba."""
+
+
+def _address(builder: Any, arguments: list[Any], pointee: Any) -> Any:
+    """Return a pointer to a word, from a view and the word's place."""
+    words = builder.inttoptr(arguments[0], _I64.as_pointer())
+    return builder.bitcast(builder.gep(words, [arguments[1]]), pointee.as_pointer())
+
+
+def _emit_view(context: Any, builder: Any, signature: Any, arguments: list[Any]) -> Any:
+    words = context.make_array(signature.args[0])(context, builder, arguments[0])
+    return builder.ptrtoint(words.data, _I64)
+
+
+def _emit_prefetch(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+    address = _address(builder, arguments, _BYTE)
+    arguments_type = [_BYTE.as_pointer(), _I32, _I32, _I32]
+    function = builder.module.declare_intrinsic(
+        "llvm.prefetch", [_BYTE.as_pointer()], ir.FunctionType(ir.VoidType(), arguments_type)
+    )
+    read, keep, data = (ir.Constant(_I32, value) for value in (0, 3, 1))
+    builder.call(function, [address, read, keep, data])
+    return context.get_dummy_value()
+
+
+def _emit_count(_: Any, builder: Any, __: Any, arguments: list[Any]) -> Any:
+    lanes = ir.VectorType(_I64, LANES)
+    thresholds = builder.load(_address(builder, arguments, lanes), align=8)
+    unset = ir.Constant(lanes, ir.Undefined)
+    first = builder.insert_element(unset, arguments[2], ir.Constant(_I32, 0))
+    same = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
+    quantity = builder.shuffle_vector(first, unset, same)
+    above = builder.icmp_signed(">", quantity, thresholds)
+    bits = builder.zext(builder.bitcast(above, ir.IntType(LANES)), _I64)
+    return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [_I64]), [bits])
+
+
+def _emit_word(_: Any, builder: Any, __: Any, arguments: list[Any]) -> Any:
+    return builder.load(_address(builder, arguments, _I64))
+
+
+_word = types.int64
+_view: Any = intrinsic(lambda _, words: (_word(words), _emit_view))
+_prefetch: Any = intrinsic(lambda _, view, place: (types.void(_word, _word), _emit_prefetch))
+_count: Any = intrinsic(lambda _, view, place, quantity: (_word(_word, _word, _word), _emit_count))
+_load: Any = intrinsic(lambda _, view, place: (_word(_word, _word), _emit_word))
+
+
+def word_view(words: Int64Array) -> WordView:
+    """Return ``words`` to read from while the array lives: its address in compiled code.
+
+    Functions that take an address need no reference counting, which costs more than an amount.
+    """
+    return words
+
+
+def prefetch(view: WordView, place: int) -> None:
+    """Ask for the cache line of word ``place``; it will be read soon."""
+
+
+def word_at(view: WordView, place: int) -> int:
+    """Return word ``place`` ≥ 0, which must be there: compiled code does not check."""
+    return int(view[place])
+
+
+def count_above(view: WordView, place: int, quantity: int) -> int:
+    """Return how many of the `LANES` thresholds from word ``place`` on ``quantity`` exceeds."""
+    return int((view[place : place + LANES] < quantity).sum())
+
+
+overload(word_view, inline="always")(
+    lambda words: lambda words: _view(words)  # noqa: PLW0108 - as in int128
+)
+overload(prefetch, inline="always")(
+    lambda view, place: lambda view, place: _prefetch(view, place)  # noqa: PLW0108 - as in int128
+)
+overload(word_at, inline="always")(
+    lambda view, place: lambda view, place: _load(view, place)  # noqa: PLW0108 - as in int128
+)
+overload(count_above, inline="always")(
+    lambda view, place, quantity: lambda view, place, quantity: _count(view, place, quantity)  # noqa: PLW0108 - as in int128
+)

@@ -81,7 +81,7 @@ def _save(name: str, header: Row, rows: list[Row]) -> None:
 
 
 def _text(row: Row) -> str:
-    shown = {k: f"{v:,.2f}" if isinstance(v, float) else v for k, v in row.items()}
+    shown = {k: f"{v:,.4g}" if isinstance(v, float) else v for k, v in row.items()}
     return "  ".join(f"{key}={value}" for key, value in shown.items())
 
 

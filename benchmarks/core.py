@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.measure import Row, interleaved, seconds
+from benchmarks.measure import Row, interleaved, ratio, seconds
 from benchmarks.peers.engine import Engine, Form, Int64Array, Workload
 from benchmarks.price_sheet import (
     GRADUATED,
@@ -113,7 +113,7 @@ def run_case(case: str, rows: int) -> Iterator[Row]:
             "case": case,
             "engine": engine.name,
             "rows_per_s": round(rates[key]),
-            "ratio_to_ours": round(rates[key] / base, 4),
+            "ratio_to_ours": ratio(rates[key], base),
             "threads": engine.threads,
             "form": form,
         }

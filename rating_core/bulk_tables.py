@@ -101,7 +101,7 @@ def row64(line: ChargeLine, shape: Shape64) -> list[int]:
     guard = min(_guard(line, caps), room if line.blocks is None else line.blocks.greatest(room))
     if shape.block:
         guard = min(guard, counted.exact, (WORD - 1) >> block_shift)
-    head = (guard + 1 if fits else 0) & GUARD_MASK | shift
+    head = (min(guard + 1, GUARD_MASK) if fits else 0) & GUARD_MASK | shift
     words = [head | REFUSES_NEGATIVE if line.signed else head]
     words += _level_words([piece.threshold for piece in line.pieces[1:]], shape)
     for part in fixed + [fixed[-1]] * (shape.thresholds + 1 - len(fixed)):

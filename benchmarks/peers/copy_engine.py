@@ -10,6 +10,8 @@ import numpy as np
 
 from benchmarks.peers.engine import Engine, Form, Int64Array, Workload
 
+COPY = "copy-loop"
+
 
 @numba.njit(nogil=True)
 def _copy(source: Int64Array, target: Int64Array) -> None:
@@ -38,4 +40,4 @@ def _engine(work: Workload, threads: int) -> Engine:
         run()
         return target
 
-    return Engine("copy-loop", threads, False, len(target), {"loop": Form(run, copied)})
+    return Engine(COPY, threads, False, len(target), {"loop": Form(run, copied)})

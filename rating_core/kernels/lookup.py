@@ -73,8 +73,9 @@ def word_view(words: Int64Array) -> WordView:
     """Return ``words`` to read from while the array lives: its address in compiled code.
 
     Functions that take an address need no reference counting, which costs more than an amount.
+    Arrays of two dimensions are read row by row.
     """
-    return words
+    return words.reshape(-1)
 
 
 def prefetch(view: WordView, place: int) -> None:

@@ -17,6 +17,7 @@ from rating_core.errors import RowStatus
 from rating_core.jit import inlined, kernel
 from rating_core.kernels.fast64 import PlanIndex
 from rating_core.kernels.fast128 import OUT_OF_RANGE_AMOUNT
+from rating_core.kernels.lookup import WordView, word_at, word_view
 from rating_core.kernels.tables import DOWN, HALF_EVEN, UP
 from rating_core.limbs import Int64Array
 
@@ -55,6 +56,10 @@ class CommitmentWord(IntEnum):
     TRUE_UP = 7
     OVERAGE_NUMERATOR = 8
     OVERAGE_DENOMINATOR = 9
+
+
+PLAN_WORDS = len(PlanWord)
+COMMITMENT_WORDS = len(CommitmentWord)
 
 
 class SettleTables(NamedTuple):
@@ -100,29 +105,31 @@ def _rounded(value: int, unit: int, mode: int) -> int:
     return -whole if value < 0 else whole
 
 
-@kernel
-def _commitment_value(tables: SettleTables, commitment: int, uncovered: Int64Array) -> int:
+@inlined
+def _commitment_value(view: WordView, record: int, covers: WordView, uncovered: Int64Array) -> int:
     """Return A(L) − L over the plan's denominator; take what is covered off the charges (S5.2)."""
-    record = tables.commitments[commitment]
-    start, end = record[CommitmentWord.COVER_START], record[CommitmentWord.COVER_END]
+    start = word_at(view, record + CommitmentWord.COVER_START)
+    end = word_at(view, record + CommitmentWord.COVER_END)
     listed = 0
     for place in range(start, end):
-        listed += uncovered[tables.covers[place]]
-    limit = record[CommitmentWord.LIMIT]
+        listed += uncovered[word_at(covers, place)]
+    limit = word_at(view, record + CommitmentWord.LIMIT)
     covered = min(listed, limit)
     left = covered
     for place in range(start, end):
-        taken = min(left, uncovered[tables.covers[place]])
-        uncovered[tables.covers[place]] -= taken
+        charge = word_at(covers, place)
+        taken = min(left, uncovered[charge])
+        uncovered[charge] -= taken
         left -= taken
-    if listed >= limit or record[CommitmentWord.TRUE_UP] == 1:
-        value = record[CommitmentWord.FEE] - covered
+    if listed >= limit or word_at(view, record + CommitmentWord.TRUE_UP) == 1:
+        value = word_at(view, record + CommitmentWord.FEE) - covered
     else:
-        saved = covered // record[CommitmentWord.SAVED_DENOMINATOR]
-        value = -saved * record[CommitmentWord.SAVED_NUMERATOR]
+        saved = covered // word_at(view, record + CommitmentWord.SAVED_DENOMINATOR)
+        value = -saved * word_at(view, record + CommitmentWord.SAVED_NUMERATOR)
     over = listed - covered
-    priced = over // record[CommitmentWord.OVERAGE_DENOMINATOR]
-    value += priced * record[CommitmentWord.OVERAGE_NUMERATOR] - over
+    if over > 0:
+        priced = over // word_at(view, record + CommitmentWord.OVERAGE_DENOMINATOR)
+        value += priced * word_at(view, record + CommitmentWord.OVERAGE_NUMERATOR) - over
     return int(value)
 
 
@@ -142,13 +149,14 @@ def settle_rows(
     A charge that is out of range puts its row out of range, all its amounts 0 (S1.2).
     ``uncovered`` is one row of scratch, a word a charge.
     """
+    plans, rules = word_view(tables.plans), word_view(tables.commitments)
+    covers = word_view(tables.covers)
     still_open = 0
     for row in range(len(totals)):
-        plan = fixed_plan if fixed_plan >= 0 else int(plan_index[row])
-        record = tables.plans[plan]
-        guard = record[PlanWord.GUARD]
+        plan = (fixed_plan if fixed_plan >= 0 else int(plan_index[row])) * PLAN_WORDS
+        guard, count = word_at(plans, plan + PlanWord.GUARD), word_at(plans, plan)
         total, status = 0, _OK if guard >= 0 else OPEN
-        for charge in range(record[PlanWord.CHARGES] if guard >= 0 else 0):
+        for charge in range(count if guard >= 0 else 0):
             amount = charges[row, charge]
             if amount == OUT_OF_RANGE_AMOUNT:
                 status = _OUT_OF_RANGE
@@ -159,17 +167,21 @@ def settle_rows(
         statuses[row] = status
         if status != _OK:
             still_open += status == OPEN
-            charges[row, :] = 0
+            for charge in range(charges.shape[1]):
+                charges[row, charge] = 0
             continue
-        first = record[PlanWord.COMMITMENT_START]
-        if record[PlanWord.COMMITMENT_END] > first:
-            unit = record[PlanWord.UNIT]
-            for charge in range(record[PlanWord.CHARGES]):
+        first = word_at(plans, plan + PlanWord.COMMITMENT_START)
+        end = word_at(plans, plan + PlanWord.COMMITMENT_END)
+        if end > first:
+            unit, mode = word_at(plans, plan + PlanWord.UNIT), word_at(plans, plan + PlanWord.MODE)
+            for charge in range(count):
                 uncovered[charge] = charges[row, charge] * unit
-            for commitment in range(first, record[PlanWord.COMMITMENT_END]):
-                value = _commitment_value(tables, commitment, uncovered)
-                amount = _rounded(value, unit, record[PlanWord.MODE])
-                commitments[row, tables.commitments[commitment, CommitmentWord.POSITION]] = amount
+            for commitment in range(first, end):
+                rule = commitment * COMMITMENT_WORDS
+                value = _commitment_value(rules, rule, covers, uncovered)
+                amount = _rounded(value, unit, mode)
+                commitments[row, word_at(rules, rule)] = amount
                 total += amount
-        totals[row] = max(min(total, record[PlanWord.MAXIMUM]), record[PlanWord.MINIMUM])
+        maximum = word_at(plans, plan + PlanWord.MAXIMUM)
+        totals[row] = max(min(total, maximum), word_at(plans, plan + PlanWord.MINIMUM))
     return still_open

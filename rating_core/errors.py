@@ -5,6 +5,7 @@ RatingError
 ├── UsageInvalid       usage that does not fit the plan
 ├── OutOfRange         an amount that does not fit int64 at its rounding scale (S1.2)
 ├── LogCorrupt         an entry that cannot be read, or does not continue its log
+├── SnapshotInvalid    a snapshot that is damaged, or not of this machine (P10)
 └── IndexFull          no room for another id; none is forgotten to make room (P15)
 """
 
@@ -60,6 +61,12 @@ class LogCorrupt(RatingError):
     """A log entry cannot be decoded, or its chain token does not follow (P5)."""
 
     reason = "LOG_CORRUPT"
+
+
+class SnapshotInvalid(RatingError):
+    """A snapshot is damaged, of a newer format, or made under another hash key (P10)."""
+
+    reason = "SNAPSHOT_INVALID"
 
 
 class IndexFull(RatingError):

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rating_core.catalog import Meter
-from rating_core.errors import LogCorrupt, PlanInvalid
+from rating_core.errors import LogCorrupt, PlanInvalid, SnapshotInvalid
 from rating_core.metering.calls import Control, ControlAnswer, StateDigest, canonical_json
 from rating_core.metering.controls import replayed
 from rating_core.metering.entry import ControlEntry, decode_body, encode_control
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
+from rating_core.metering.snapshot import Snapshot, TakeSnapshot, pack_state, unpack_state
 from rating_core.plan_document import meter_from_document
 from rating_core.plan_output import meter_to_document
 
@@ -38,6 +39,7 @@ __all__ = [
     "StoredPlan",
 ]
 
+_KIND = "catalogue"
 _CREATE_METER = "create_meter"
 _CREATE_PLAN = "create_plan"
 
@@ -219,7 +221,7 @@ class Catalogue:
         self.version, self.token, self.now = version, token, max(now, self.now)
 
     def query(self, question: object) -> object:
-        """Answer GetMeter, ListMeters, GetPlan, ListPlans or StateDigest on committed state."""
+        """Answer a question of this module, StateDigest or TakeSnapshot, on committed state."""
         if isinstance(question, GetMeter):
             meter = self.meters.get(question.meter_id)
             return None if meter is None else StoredMeter(meter, self._meter_times[meter.id])
@@ -238,6 +240,8 @@ class Catalogue:
             )
         if isinstance(question, StateDigest):
             return self._digest()
+        if isinstance(question, TakeSnapshot):
+            return self.snapshot()
         raise TypeError(f"the catalogue does not answer {type(question).__name__}")
 
     def _digest(self) -> bytes:
@@ -256,6 +260,37 @@ class Catalogue:
             },
         }
         return hashlib.sha256(canonical_json(document)).digest()
+
+    def snapshot(self) -> Snapshot:
+        """Return the committed state as bytes (P10)."""
+        document = {
+            "meters": [
+                [meter_to_document(m), self._meter_times[m.id]] for m in self.meters.values()
+            ],
+            "plans": [
+                [plan.plan_id, plan.version, plan.document, plan.create_time]
+                for plan in self.plans.values()
+            ],
+            "requests": [[n, mark, answer.value] for n, (mark, answer) in self._requests.items()],
+        }
+        sections = {"catalogue": pack_state(document, {})}
+        return Snapshot(_KIND, self.version, self.token, self.now, sections)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the state of a snapshot; SnapshotInvalid if it is not one of a catalogue."""
+        self.reset()
+        if snapshot.kind != _KIND or list(snapshot.sections) != ["catalogue"]:
+            raise SnapshotInvalid("not a snapshot of the catalogue")
+        document, _ = unpack_state(snapshot.sections["catalogue"])
+        for tree, time in document["meters"]:
+            meter = meter_from_document(tree)
+            self.meters[meter.id], self._meter_times[meter.id] = meter, time
+        for plan_id, version, tree, time in document["plans"]:
+            self.plans[plan_id, version] = StoredPlan(plan_id, version, tree, time)
+            self._latest[plan_id] = max(version, self._latest.get(plan_id, 0))
+        for name, mark, value in document["requests"]:
+            self._requests[name] = (mark, ControlAnswer(True, "", value))
+        self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now
 
     def joins(self, first: object, call: object) -> bool:  # noqa: ARG002 - signature of Machine
         """Whether two calls may share an entry: never here."""

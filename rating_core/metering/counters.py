@@ -9,10 +9,8 @@ there, so a band's sum never exceeds its series' value.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,47 +20,13 @@ from rating_core.counter import BandCount, SeriesCounter
 from rating_core.jit import kernel
 from rating_core.metering.batch import DimensionSet
 from rating_core.metering.calls import Bands
+from rating_core.metering.counter_names import field_name
 from rating_core.metering.entry import RecordsEntry
 from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.row_keys import RowKeys
+from rating_core.metering.snapshot import pack_state, unpack_state
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOUCHED_LEAST = 1024
-
-
-def period_text(period_start: int) -> str:
-    """Return the start of a period, µs, as ISO 8601 basic text: `20260101T000000Z`.
-
-    A start inside a second, which only a stub period has (S8.1), shows its microseconds.
-    """
-    instant = _EPOCH + timedelta(microseconds=period_start)
-    text = instant.strftime("%m%dT%H%M%S")
-    fraction = f".{instant.microsecond:06d}" if instant.microsecond else ""
-    return f"{instant.year:04d}{text}{fraction}Z"
-
-
-def hash_key_of(customer: str, period_start: int) -> str:
-    """Return the key of a counter hash, without the shard's prefix."""
-    return f"c:{customer}:{period_text(period_start)}"
-
-
-def parse_hash_key(key: str) -> tuple[str, int]:
-    """Return (customer, period start) of a counter hash's key; ValueError if it is none."""
-    kind, _, rest = key.partition(":")
-    customer, separator, text = rest.rpartition(":")
-    if kind != "c" or not separator:
-        raise ValueError(f"not the key of a counter hash: {key!r}")
-    form = "%Y%m%dT%H%M%S.%fZ" if "." in text else "%Y%m%dT%H%M%SZ"
-    instant = datetime.strptime(text, form).replace(tzinfo=UTC)
-    return customer, (instant - _EPOCH) // timedelta(microseconds=1)
-
-
-def field_name(meter: str, dimensions: DimensionSet, *kind: str) -> str:
-    """Return the field of a counter: JSON `["meter",[["dimension","value"],…],"kind"(,"charge")]`.
-
-    Kinds: `value`, `events`; and for a charge with clamps `floor`, `ceiling`, `between` (S3.4).
-    """
-    return json.dumps([meter, dimensions, *kind], separators=(",", ":"), ensure_ascii=False)
 
 
 def grown(column: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -340,6 +304,45 @@ class Counters:
                 )
             )
         return tuple(sorted(found, key=lambda s: (s.meter, s.dimensions or ())))
+
+    def dump(self) -> bytes:
+        """Return all of it as the section of a snapshot (P10)."""
+        words = self._words
+        document = {
+            "meters": [[*key[:1], key[1].value, key[2], n] for key, n in words.meters.items()],
+            "dimension_sets": self._dimension_sets,
+            "band_charges": [[row, *charges] for row, charges in self._band_charges.items()],
+        }
+        arrays = {
+            "part_keys": self._part_table.keys(),
+            "series_keys": self._series_table.keys(),
+            "parts": self._parts[: self._part_table.count],
+            "series": self._series[: self._series_table.count],
+            "bands": self._bands[: self._band_count],
+        }
+        return pack_state(document, arrays)
+
+    def load(self, section: bytes) -> None:
+        """Take what `dump` gave, into empty counters. Every hash counts as changed (P7)."""
+        document, arrays = unpack_state(section)
+        self._part_table.insert(arrays["part_keys"])
+        self._series_table.insert(arrays["series_keys"])
+        self._parts = grown(arrays["parts"], 16)
+        self._series = grown(arrays["series"], 16)
+        self._bands = arrays["bands"]
+        self._band_count = self._bands.shape[0]
+        words = self._words
+        for meter, aggregation, scale, number in document["meters"]:
+            words.meters[meter, Aggregation(aggregation), scale] = number
+            words.meter_ids.append(meter)
+        for number, pairs in enumerate(document["dimension_sets"]):
+            dimensions = tuple((name, value) for name, value in pairs)
+            words.dimension_sets[dimensions] = number
+            self._dimension_sets.append(dimensions)
+        for row, *charges in document["band_charges"]:
+            self._band_charges[row] = tuple(charges)
+        self._touched = [np.arange(self._part_table.count, dtype=np.int32)]
+        self._touched_count = self._part_table.count
 
     def part_versions(self) -> list[tuple[int, int, int]]:
         """Return (customer number, period start, version of the last change) of all hashes."""

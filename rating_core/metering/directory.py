@@ -7,6 +7,7 @@ A view lays the staged control entries, oldest first, over what is committed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from rating_core.metering.counters import grown
 from rating_core.metering.entry import ControlEntry
 from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.keyed_hash import HashKey
+from rating_core.metering.snapshot import pack_state, unpack_state
 from rating_core.period import PERIOD_CODES
 from rating_core.units import INT64_MAX, INT64_MIN
 
@@ -118,6 +120,31 @@ class Directory:
         self._table.insert(self._hash_key.hash_names([subscription.customer]))
         self._rows = grown(self._rows, number + 2)
         self._rows[number + 1] = _row(subscription, profile)
+
+    def dump(self) -> bytes:
+        """Return all of it as the section of a snapshot (P10)."""
+        settings = self.settings
+        document = {
+            "settings": asdict(settings) if settings.configured else None,
+            "subscriptions": [subscription_facts(s) for s in self.subscriptions],
+            "requests": [
+                [name, fingerprint, answer.value]
+                for name, (fingerprint, answer) in self.requests.items()
+            ],
+        }
+        count = len(self.subscriptions)
+        return pack_state(document, {"closed": self._rows[1 : count + 1, CLOSED_UNTIL]})
+
+    def load(self, section: bytes) -> None:
+        """Take what `dump` gave, into an empty directory."""
+        document, arrays = unpack_state(section)
+        if document["settings"] is not None:
+            self.settings = Settings(**document["settings"])
+        for facts in document["subscriptions"]:
+            self._subscribe(subscription_from_facts(facts))
+        self._rows[1 : len(self.subscriptions) + 1, CLOSED_UNTIL] = arrays["closed"]
+        for name, fingerprint, value in document["requests"]:
+            self.requests[name] = (fingerprint, ControlAnswer(True, "", value))
 
     def closed_until(self, number: int) -> int:
         """Return the end of the last closed period of a customer, INT64_MIN before the first."""

@@ -9,11 +9,14 @@ then the original event times are outside the acceptance window, so a resend is 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rating_core.errors import SnapshotInvalid
 from rating_core.jit import kernel
+from rating_core.metering.snapshot import pack_state, unpack_state
 from rating_core.period import DAY_US
 
 FIRST_SLOTS = 64
@@ -145,6 +148,31 @@ class IdIndex:
     def bytes_held(self) -> int:
         """Return the bytes of all tables."""
         return sum(segment.slots.nbytes for segment in self._segments.values())
+
+    def dump(self) -> tuple[bytes, dict[str, bytes]]:
+        """Return the section of a snapshot, and one part a segment (P10).
+
+        A segment that has not changed gives the same bytes, so its part is not written again.
+        """
+        parts = {}
+        for key, segment in self._segments.items():
+            facts = [*key, segment.last_acceptance]
+            held = segment.slots[(segment.slots[:, :2] != 0).any(axis=1)]
+            parts[f"ids-{key[0]}-{key[1]}"] = pack_state(facts, {"identities": held})
+        return pack_state({"forgotten": self.forgotten, "count": self.count}, {}), parts
+
+    def load(self, section: bytes, parts: Mapping[str, bytes]) -> None:
+        """Take what `dump` gave, into an empty index; SnapshotInvalid if an id is missing."""
+        document, _ = unpack_state(section)
+        for part in parts.values():
+            (days, number, last_acceptance), arrays = unpack_state(part)
+            segment = self._segments[days, number] = IdTable()
+            segment.insert(arrays["identities"])
+            segment.last_acceptance = last_acceptance
+            self.count += segment.count
+        if self.count != document["count"]:
+            raise SnapshotInvalid("snapshot lacks ids")
+        self.forgotten = document["forgotten"]
 
     def digest(self) -> bytes:
         """Return 32 bytes over what is remembered, whatever the layout of the tables."""

@@ -126,3 +126,10 @@ class KeyTable:
         before = self.count
         self.count = insert_keys(self._slots, self._rows, before, keys, out, first)
         return out, first[: self.count - before]
+
+    def keys(self) -> NDArray[np.uint64]:
+        """Return the keys in the order of their rows, uint64[count, 2]."""
+        held = (self._slots != 0).any(axis=1)
+        out = np.empty((self.count, 2), np.uint64)
+        out[self._rows[held]] = self._slots[held]
+        return out

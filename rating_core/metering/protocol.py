@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
+from rating_core.metering.snapshot import Snapshot
+
 EMPTY_TOKEN = bytes(16)
 
 
@@ -297,3 +299,12 @@ class Machine(Protocol):
 
     def folded(self, mark: int) -> None:
         """Forget which hashes changed at or before ``mark``: all reflect it (P8)."""
+
+    def snapshot(self) -> Snapshot:
+        """Return the committed state at (version, token): all folds (P10)."""
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the state of a snapshot, nothing staged; SnapshotInvalid if it is not ours (P10).
+
+        After an error the state is the empty log's.
+        """

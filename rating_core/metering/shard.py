@@ -7,7 +7,6 @@ live (`confirm`) and on reading (`apply`).
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Sequence
 
@@ -32,12 +31,12 @@ from rating_core.metering.calls import (
     Settings,
     StateDigest,
     Subscription,
-    canonical_json,
 )
-from rating_core.metering.controls import counter_facts, decide_control
-from rating_core.metering.counters import Counters, hash_key_of, merged_series, parse_hash_key
+from rating_core.metering.controls import decide_control
+from rating_core.metering.counter_names import hash_key_of, parse_hash_key
+from rating_core.metering.counters import Counters, merged_series
 from rating_core.metering.decide import Limits, MeterOf, RecordDecision, StagedRecords
-from rating_core.metering.directory import Directory, DirectoryView, subscription_facts
+from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.entry import (
     ControlEntry,
     RecordsEntry,
@@ -50,6 +49,8 @@ from rating_core.metering.key_table import ABSENT
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
 from rating_core.metering.row_keys import RowKeys, customer_part_key, dimension_text, key_rows
+from rating_core.metering.shard_state import Folds, restored_folds, state_digest, take_snapshot
+from rating_core.metering.snapshot import Snapshot, TakeSnapshot
 from rating_core.period import period_bounds
 from rating_core.units import INT64_MIN
 
@@ -285,7 +286,7 @@ class UsageShard:
     # --- reading ---------------------------------------------------------------------------------
 
     def query(self, question: object) -> object:
-        """Answer GetCounters, GetSubscriptions, GetSettings or StateDigest on committed state."""
+        """Answer a question of `calls`, or TakeSnapshot, on committed state."""
         if isinstance(question, GetCounters):
             return self._counters_answer(question)
         if isinstance(question, GetSubscriptions):
@@ -296,7 +297,9 @@ class UsageShard:
         if isinstance(question, GetSettings):
             return self._directory.settings
         if isinstance(question, StateDigest):
-            return self._digest()
+            return state_digest(self.version, self.token, self.now, self._folds())
+        if isinstance(question, TakeSnapshot):
+            return self.snapshot()
         raise TypeError(f"a usage shard does not answer {type(question).__name__}")
 
     def _counters_answer(self, question: GetCounters) -> CountersAnswer:
@@ -320,32 +323,24 @@ class UsageShard:
     def _part_key(self, customer: str, start: int) -> NDArray[np.uint64]:
         return customer_part_key(self._hash_key, customer, start)
 
-    def _digest(self) -> bytes:
-        directory = self._directory
-        document = {
-            "log": [self.version, self.token.hex(), self.now],
-            "settings": repr(directory.settings),
-            "subscriptions": [subscription_facts(s) for s in directory.subscriptions],
-            "closed": [directory.closed_until(n) for n in range(len(directory.subscriptions))],
-            "requests": {
-                name: [fingerprint, answer.value]
-                for name, (fingerprint, answer) in directory.requests.items()
-            },
-            "counters": [
-                [
-                    customer,
-                    start,
-                    version,
-                    [counter_facts(c) for c in self._part_series(customer, start)],
-                ]
-                for customer, start, version in self._counters.part_versions()
-            ],
-        }
-        return hashlib.sha256(canonical_json(document) + self._ids.digest()).digest()
+    # --- snapshots (P10) -------------------------------------------------------------------------
 
-    def _part_series(self, number: int, start: int) -> tuple[SeriesCounter, ...]:
-        name = self._directory.subscriptions[number].customer
-        return self._counters.series(self._part_key(name, start))
+    def _folds(self) -> Folds:
+        return Folds(self._hash_key, self._directory, self._ids, self._counters)
+
+    def snapshot(self) -> Snapshot:
+        """Return the committed state as bytes, named by version and token (P10)."""
+        return take_snapshot(self.version, self.token, self.now, self._folds())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the state of a snapshot, nothing staged; SnapshotInvalid if it cannot be (P10).
+
+        It must have been made under this hash key. After an error the state is the empty log's.
+        """
+        self.reset()
+        folds = restored_folds(snapshot, self._hash_key)
+        self._directory, self._ids, self._counters = folds.directory, folds.ids, folds.counters
+        self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now
 
     # --- grouping and folding --------------------------------------------------------------------
 

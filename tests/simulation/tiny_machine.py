@@ -11,6 +11,7 @@ import json
 
 from rating_core.errors import LogCorrupt
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
+from rating_core.metering.snapshot import Snapshot, TakeSnapshot
 
 DAY_US = 86_400_000_000
 WINDOW_US = 7 * DAY_US
@@ -155,6 +156,8 @@ class TinyMachine:
             self._fields[key] = version
 
     def query(self, question):
+        if isinstance(question, TakeSnapshot):
+            return self.snapshot()
         return self._state.total(question)
 
     def joins(self, first, call):
@@ -176,3 +179,30 @@ class TinyMachine:
 
     def folded(self, mark):
         pass
+
+    def snapshot(self):
+        state = self._state
+        facts = {
+            "ids": [[*key, *stored] for key, stored in state.ids.items()],
+            "sums": [[*key, total] for key, total in state.sums.items()],
+            "subscribed": sorted(state.subscribed),
+            "closed": sorted(state.closed),
+            "grants": state.grants,
+            "requests": state.requests,
+            "now": state.now,
+            "fields": [[*key, version] for key, version in self._fields.items()],
+        }
+        sections = {"tiny": json.dumps(facts).encode()}
+        return Snapshot("tiny", self.version, self.token, self.now, sections)
+
+    def restore(self, snapshot):
+        self.reset()
+        facts = json.loads(snapshot.sections["tiny"])
+        state = self._state
+        state.ids = {(row[0], row[1]): tuple(row[2:]) for row in facts["ids"]}
+        state.sums = {(row[0], row[1]): row[2] for row in facts["sums"]}
+        state.subscribed, state.closed = set(facts["subscribed"]), set(facts["closed"])
+        state.grants, state.requests = facts["grants"], facts["requests"]
+        state.now = facts["now"]
+        self._fields = {(row[0], row[1]): row[2] for row in facts["fields"]}
+        self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now

@@ -17,7 +17,7 @@ import pytest
 from rating_core.catalog import BillingPeriod
 from rating_core.metering.batch import RecordBatch, RecordStatus, RejectReason, shard_of
 from rating_core.metering.catalogue import Catalogue, CreateMeter, ListMeters
-from rating_core.metering.counters import field_name, hash_key_of
+from rating_core.metering.counter_names import field_name, hash_key_of
 from rating_core.metering.shard import (
     ControlAnswer,
     CountersAnswer,

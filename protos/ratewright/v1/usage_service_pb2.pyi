@@ -52,12 +52,28 @@ REJECT_REASON_PERIOD_CLOSED: RejectReason
 REJECT_REASON_TOO_MANY_SERIES: RejectReason
 
 class IngestUsageRequest(_message.Message):
-    __slots__ = ("batch_number", "batch")
+    __slots__ = ("batch_number", "batch", "producer", "sequence", "answered_sequence")
     BATCH_NUMBER_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    PRODUCER_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     batch_number: int
     batch: UsageBatch
-    def __init__(self, batch_number: _Optional[int] = ..., batch: _Optional[_Union[UsageBatch, _Mapping]] = ...) -> None: ...
+    producer: Producer
+    sequence: int
+    answered_sequence: int
+    def __init__(self, batch_number: _Optional[int] = ..., batch: _Optional[_Union[UsageBatch, _Mapping]] = ..., producer: _Optional[_Union[Producer, _Mapping]] = ..., sequence: _Optional[int] = ..., answered_sequence: _Optional[int] = ...) -> None: ...
+
+class Producer(_message.Message):
+    __slots__ = ("producer_id", "epoch", "start_anew")
+    PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    START_ANEW_FIELD_NUMBER: _ClassVar[int]
+    producer_id: str
+    epoch: int
+    start_anew: bool
+    def __init__(self, producer_id: _Optional[str] = ..., epoch: _Optional[int] = ..., start_anew: _Optional[bool] = ...) -> None: ...
 
 class UsageBatch(_message.Message):
     __slots__ = ("customers", "customer_index", "meters", "meter_index", "dimension_sets", "dimension_set_index", "event_ids", "event_id_lengths", "quantities", "event_times_micros")
@@ -105,7 +121,7 @@ class DimensionSet(_message.Message):
     def __init__(self, dimensions: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class IngestUsageResponse(_message.Message):
-    __slots__ = ("batch_number", "accepted_count", "duplicate_count", "conflict_count", "rejected_count", "retry_count", "statuses", "reasons")
+    __slots__ = ("batch_number", "accepted_count", "duplicate_count", "conflict_count", "rejected_count", "retry_count", "statuses", "reasons", "sequence", "durable_sequence")
     BATCH_NUMBER_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +130,8 @@ class IngestUsageResponse(_message.Message):
     RETRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     batch_number: int
     accepted_count: int
     duplicate_count: int
@@ -122,7 +140,9 @@ class IngestUsageResponse(_message.Message):
     retry_count: int
     statuses: _containers.RepeatedScalarFieldContainer[RecordStatus]
     reasons: _containers.RepeatedScalarFieldContainer[RejectReason]
-    def __init__(self, batch_number: _Optional[int] = ..., accepted_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., conflict_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., retry_count: _Optional[int] = ..., statuses: _Optional[_Iterable[_Union[RecordStatus, str]]] = ..., reasons: _Optional[_Iterable[_Union[RejectReason, str]]] = ...) -> None: ...
+    sequence: int
+    durable_sequence: int
+    def __init__(self, batch_number: _Optional[int] = ..., accepted_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., conflict_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., retry_count: _Optional[int] = ..., statuses: _Optional[_Iterable[_Union[RecordStatus, str]]] = ..., reasons: _Optional[_Iterable[_Union[RejectReason, str]]] = ..., sequence: _Optional[int] = ..., durable_sequence: _Optional[int] = ...) -> None: ...
 
 class UsageRecord(_message.Message):
     __slots__ = ("event_id", "customer", "meter", "quantity", "event_time", "dimensions")

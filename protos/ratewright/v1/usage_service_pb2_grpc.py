@@ -61,6 +61,25 @@ class UsageServiceServicer:
         batches. Idempotent by event id: a record that is sent again is DUPLICATE. An answer leaves
         when everything that it says is durable. On UNAVAILABLE: connect again and resend every batch
         that was not answered.
+
+        A sequenced stream needs no event ids: its producer numbers its batches instead, and is counted
+        exactly once as long as it keeps these duties (rules P12, P13).
+        1. The first request names the `producer` and nothing else. Its answer, the handshake, tells
+        `durable_sequence`. Only then are batches sent, each with its `sequence`, beginning with
+        `durable_sequence` + 1 and without a gap.
+        2. A batch, once numbered, never changes: on every stream and in every epoch it is sent with
+        the same number and the same content. Batches above `durable_sequence` are kept, answered
+        ones too; those at or below it may be dropped.
+        3. At most 1,024 batches above the last one of an unbroken row of answers may be sent.
+        4. Every request carries `answered_sequence`; it is what lets `durable_sequence` rise. A request
+        with no more than that asks for it to be brought up at once, before a producer pauses or
+        ends.
+        5. When the stream ends with UNAVAILABLE or RESOURCE_EXHAUSTED, open another and begin with 1.
+
+        A batch that is sent again gets the statuses of its first try; one at or below the durable
+        sequence is DUPLICATE in all its records. No record is RETRY. Errors that end the stream:
+        PRODUCER_FENCED (a later epoch has taken over: stop), SEQUENCE_GAP, SEQUENCE_TOO_FAR,
+        SEQUENCE_CONFLICT (another batch has this number), TOO_MANY_PRODUCERS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

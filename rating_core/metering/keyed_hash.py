@@ -1,7 +1,8 @@
 """Keyed 128-bit hashes of ids, dictionaries and counter keys: SipHash-1-3 in kernels.
 
 Who does not know the key cannot make two ids collide; by chance two of 10^12 ids do with a
-probability below 10^-14. Hashes never leave the process: its key is random, and the log holds none.
+probability below 10^-14. The key is random and the store's: drawn when it is first used, the same
+for all its servers, so that segments of ids can be kept and shared. The log holds no hash (ADR 10).
 
 Deliberate wraps happen only in `wrap_add` and `rotl`. Kernels get plain machine arithmetic for
 them; the Python twins mask, so that a run without compilation and with warnings as errors passes.
@@ -162,7 +163,7 @@ def _hash_rows(
 
 
 class HashKey:
-    """A process's secret key: 16 random bytes, as two words for kernels."""
+    """A store's secret key: 16 random bytes, as two words for kernels."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:

@@ -1,7 +1,7 @@
 """The keys of every record: identity, payload, counter hash and series, all as keyed hashes.
 
 One function makes them at decision, on apply and in recovery, so the three cannot differ. The log
-holds no hash; recovery computes them anew under its own process's key.
+holds no hash; recovery computes them anew under the store's key.
 """
 
 from __future__ import annotations

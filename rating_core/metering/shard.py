@@ -81,7 +81,7 @@ _CONTROL_BYTES = 1024
 class UsageShard:
     """One shard's state machine, a `Machine` (protocol.py).
 
-    ``hash_key``: 16 random bytes of this process; two machines compare equal only under one key.
+    ``hash_key``: 16 random bytes of the store; two machines compare equal only under one key.
     ``meter_of`` looks a meter up in the catalogue; meters are immutable. ``max_ids``: beyond so
     many remembered ids `decide` raises IndexFull rather than forget one (P15).
     """

@@ -3,7 +3,7 @@
 Every key of one log carries the hash tag of that log, so that its functions run on one node of a
 cluster. `rw:config` alone stands outside.
 
-    rw:config             hash    format, shards: fixed when the store is initialised
+    rw:config             hash    format, shards, hash_key: fixed when the store is initialised
     rw:{<log>}:log        stream  entry <version>-0: p previous token, t token, e entry bytes
     rw:{<log>}:head       hash    v version, t token, now: the log's head
     rw:{<log>}:fold       hash    mark F, cursor (P8)
@@ -21,6 +21,8 @@ from dataclasses import dataclass
 CONFIG_KEY = b"rw:config"
 CONFIG_FORMAT_FIELD = b"format"
 CONFIG_SHARDS_FIELD = b"shards"
+CONFIG_HASH_KEY_FIELD = b"hash_key"
+"""16 random bytes, secret: the key under which all servers hash ids (ADR 10)."""
 
 FORMAT_VERSION = 1
 """Version of the formats of keys, log entries and hashes that this release reads and writes."""

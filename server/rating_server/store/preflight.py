@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 
 from redis.asyncio.connection import Connection
 from redis.exceptions import ResponseError
 
+from rating_core.metering.keyed_hash import KEY_BYTES
 from rating_core.metering.protocol import AckLevel
 from rating_server.ports import StoreRefused, StoreUnavailable
 from rating_server.store.adapter import (
@@ -28,6 +30,7 @@ from rating_server.store.adapter import (
 )
 from rating_server.store.keys import (
     CONFIG_FORMAT_FIELD,
+    CONFIG_HASH_KEY_FIELD,
     CONFIG_KEY,
     CONFIG_SHARDS_FIELD,
     FORMAT_VERSION,
@@ -46,6 +49,18 @@ class Durability:
 
     level: AckLevel
     line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Initialised:
+    """What was fixed when the store was first used: number of shards, and the key of its hashes.
+
+    ``hash_key``: 16 random bytes that all servers of the store share; secret, never written to a
+    log of any kind (ADR 10).
+    """
+
+    shards: int
+    hash_key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,27 +185,35 @@ async def _require_library(connection: Connection) -> None:
         )
 
 
-async def _fix_shards(connection: Connection, wanted: int) -> int:
-    """Fix the number of shards and the format where they are not yet; return the number."""
-    read = (b"HMGET", CONFIG_KEY, CONFIG_FORMAT_FIELD, CONFIG_SHARDS_FIELD)
-    stored_format, stored_shards = await ask_redis(connection, *read)
-    if stored_format is None or stored_shards is None:
+async def _initialise(connection: Connection, shards: int) -> Initialised:
+    """Fix format, number of shards and hash key where they are not yet; return what is fixed."""
+    fields = (CONFIG_FORMAT_FIELD, CONFIG_SHARDS_FIELD, CONFIG_HASH_KEY_FIELD)
+    read = (b"HMGET", CONFIG_KEY, *fields)
+    stored = await ask_redis(connection, *read)
+    if None in stored:
         # HSETNX: of two servers that start at once on an empty store, one wins for both.
-        for field, value in ((CONFIG_SHARDS_FIELD, wanted), (CONFIG_FORMAT_FIELD, FORMAT_VERSION)):
-            await ask_redis(connection, b"HSETNX", CONFIG_KEY, field, b"%d" % value)
-        stored_format, stored_shards = await ask_redis(connection, *read)
+        for name, value in (
+            (CONFIG_SHARDS_FIELD, b"%d" % shards),
+            (CONFIG_HASH_KEY_FIELD, secrets.token_bytes(KEY_BYTES)),
+            (CONFIG_FORMAT_FIELD, b"%d" % FORMAT_VERSION),
+        ):
+            await ask_redis(connection, b"HSETNX", CONFIG_KEY, name, value)
+        stored = await ask_redis(connection, *read)
+    stored_format, stored_shards, hash_key = stored
     if int(stored_format) != FORMAT_VERSION:
         raise StoreRefused(
             "STORE_FORMAT_UNKNOWN",
             f"the store is of format {int(stored_format)}; this version reads {FORMAT_VERSION}",
         )
-    return int(stored_shards)
+    if len(hash_key) != KEY_BYTES:
+        raise StoreRefused("STORE_FORMAT_UNKNOWN", "the store's hash key is not of this version")
+    return Initialised(int(stored_shards), hash_key)
 
 
 async def check_store(
     options: LinkOptions, wanted: AckLevel, shards: int, *, trust: bool = False
-) -> tuple[Durability, int]:
-    """Check a store, load the library, fix the number of shards; return its promise and shards.
+) -> tuple[Durability, Initialised]:
+    """Check a store, load the library, initialise it where it is new; return promise and facts.
 
     The number of shards that the store was initialised with wins over ``shards``. StoreRefused if
     the store is unfit or cannot give the ack level ``wanted``, StoreUnavailable if it does not
@@ -209,16 +232,16 @@ async def check_store(
                     f"ack level {wanted.name} was asked for, but: {durability.line}",
                 )
             await _require_library(connection)
-            stored = await _fix_shards(connection, shards)
+            stored = await _initialise(connection, shards)
     except CONNECTION_ERRORS as error:
         words = str(error) or "nothing came in time"
         raise StoreUnavailable(f"the store does not answer: {words}") from error
     finally:
         await disconnect(connection)
-    if stored != shards:
+    if stored.shards != shards:
         _log.warning(
             "the store was initialised with %d shards; the setting of %d is not used",
-            stored,
+            stored.shards,
             shards,
         )
     return durability, stored

@@ -38,7 +38,6 @@ from rating_server.store.warm_up import warm_up
 _log = logging.getLogger(__name__)
 
 _BOOT_BYTES = 16
-_HASH_KEY_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ class RedisUsageStore:
             free_disk=embedded.directory.free_bytes if embedded is not None else None,
             disk_reserve=options.disk_reserve,
         )
-        self._hash_key = os.urandom(_HASH_KEY_BYTES)
+        self._hash_key = b""
         self._shard_count = options.shards
         self._catalogue = Catalogue()
         self._known_meters: dict[str, Meter] = {}
@@ -172,9 +171,10 @@ class RedisUsageStore:
             if self._embedded is not None:
                 await self._embedded.start()
             options = self._options
-            self._durability, self._shard_count = await check_store(
+            self._durability, stored = await check_store(
                 self._link, options.level, options.shards, trust=options.trust
             )
+            self._shard_count, self._hash_key = stored.shards, stored.hash_key
             _log.info("%s", self._durability.line)
             # In a thread, so that a signal is heard while kernels compile.
             await asyncio.to_thread(warm_up)

@@ -10,14 +10,20 @@ from rating_core.metering.protocol import AckLevel
 from rating_server.ports import StoreRefused, StoreUnavailable
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.guard import StoreGuard, memory_problem
-from rating_server.store.preflight import Durability, Facts, check_store, require_usable
+from rating_server.store.preflight import (
+    Durability,
+    Facts,
+    Initialised,
+    check_store,
+    require_usable,
+)
 
 GOOD = Facts("Valkey", "8.0.1", "standalone", "master", 0, "noeviction", {})
 
 
 def check(
     store, wanted: AckLevel = AckLevel.DURABLE, shards: int = 16, *, trust: bool = False, **options
-) -> tuple[Durability, int]:
+) -> tuple[Durability, Initialised]:
     """Run the check on a store."""
     link = LinkOptions(url=lambda: store.url, **options)
     return asyncio.run(check_store(link, wanted, shards, trust=trust))
@@ -25,11 +31,11 @@ def check(
 
 def test_embedded_settings_are_durable(store) -> None:
     """The settings of the embedded store give DURABLE, and the line says what that means."""
-    durability, shards = check(store)
+    durability, stored = check(store)
     assert durability.level is AckLevel.DURABLE
     assert durability.line.startswith("Valkey 9.")
     assert "appendfsync always: an acknowledged record is on disk" in durability.line
-    assert shards == 16
+    assert stored.shards == 16
 
 
 @pytest.mark.parametrize(
@@ -118,8 +124,11 @@ def test_unfit_stores(facts: Facts, reason: str) -> None:
 
 def test_number_of_shards_is_fixed_at_first_use(store, caplog) -> None:
     """The stored number of shards wins over a later setting, with a line that says so."""
-    assert check(store, shards=8)[1] == 8
-    assert check(store, shards=32)[1] == 8
+    first = check(store, shards=8)[1]
+    assert first.shards == 8
+    assert check(store, shards=32)[1] == first
+    assert len(first.hash_key) == 16
+    assert repr(first.hash_key) not in repr(first)
     assert "initialised with 8 shards" in caplog.text
     store.ask("HSET", "rw:config", "format", "99")
     with pytest.raises(StoreRefused) as refused:

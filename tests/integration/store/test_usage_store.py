@@ -220,7 +220,6 @@ def test_from_record_to_counters(store) -> None:
             assert settings.window_us is None
             assert settings.configured
         again = RedisUsageStore(options(store.url, shards=7))
-        again._hash_key = server._hash_key
         async with serving(again):
             assert again.shard_count == 2
             assert [await again.ask(shard, StateDigest()) for shard in range(2)] == digests

@@ -72,8 +72,10 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="redis://, rediss:// or unix:// URL of the store; without it the server "
-        "starts an embedded Valkey in the data directory.",
+        description="redis://, rediss:// or unix:// URL of the store; "
+        "redis+cluster://host:port,host:port for a cluster (any node of it will do), "
+        "redis+sentinel://host:port,host:port/service for what Sentinels watch. Without it the "
+        "server starts an embedded Valkey in the data directory.",
     )
     data_dir: Path = Field(
         Path("ratewright-data"), description="Directory of the embedded store, held by one server."

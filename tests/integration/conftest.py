@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from rating_server.store.adapter import ask_redis, disconnect, establish, open_connection
+from rating_server.store.connection import ask_redis, disconnect, establish, open_connection
 from rating_server.store.data_directory import DataDirectory
 from rating_server.store.store_process import EmbeddedOptions, store_command, unix_url
 

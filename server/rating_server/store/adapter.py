@@ -13,30 +13,30 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from redis.asyncio.connection import Connection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.asyncio.connection import Connection
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from rating_core.metering.protocol import Command, Commit, Reply
-from rating_server.ports import StoreRefused
+from rating_server.store.connection import (
+    CONNECTION_ERRORS,
+    ask_redis,
+    disconnect,
+    establish,
+    open_connection,
+)
 from rating_server.store.keys import LogKeys
+from rating_server.store.topology import Topology
 from rating_server.store.wire import (
     LIBRARY_NAME,
     ReplyUnreadable,
     Wire,
     library_source,
-    pack,
 )
 
 _log = logging.getLogger(__name__)
-
-CONNECTION_ERRORS = (RedisError, OSError, AttributeError, EOFError, ReplyUnreadable)
-"""All that a lost node can surface as; redis-py raises AttributeError for a closed stream."""
-
 
 _GRACE_S = 0.02
 
@@ -45,10 +45,10 @@ _GRACE_S = 0.02
 class LinkOptions:
     """How to reach Redis and how long to wait.
 
-    ``url`` is called at every connect (redis://, rediss:// or unix://), since an embedded store may
-    have moved. ``deadline`` (seconds) bounds every call, ``connect_timeout`` (seconds) a connect.
-    ``replicas`` and ``wait_ms`` are for REPLICATED (P6). ``commits_stopped`` says whether commits
-    are to be refused as FULL without asking Redis (P15).
+    ``url`` (`address.py`) is called at every connect, since an embedded store may have moved;
+    ``topology`` finds the node of a log by it. ``deadline`` (seconds) bounds every call,
+    ``connect_timeout`` (seconds) a connect. ``replicas`` and ``wait_ms`` are for REPLICATED (P6).
+    ``commits_stopped`` says whether commits are to be refused as FULL without asking Redis (P15).
     """
 
     url: Callable[[], str]
@@ -57,48 +57,31 @@ class LinkOptions:
     replicas: int = 0
     wait_ms: int = 1000
     commits_stopped: Callable[[], bool] = lambda: False
+    topology: Topology = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look for the store's nodes by the URL."""
+        object.__setattr__(self, "topology", Topology(self.url))
 
 
-def open_connection(url: str, connect_timeout: float) -> Connection:
-    """Return an unconnected redis-py connection: raw bytes, no retries, no health checks.
+async def dial(options: LinkOptions, key: bytes) -> Connection:
+    """Return a connection to the node that serves ``key``, established; within the deadline.
 
-    StoreRefused if the URL is none; it is not repeated, since it may hold a password.
+    Raises one of CONNECTION_ERRORS, TimeoutError among them, with nothing left open; the node is
+    then looked up again the next time.
     """
+    connection = None
     try:
-        arguments: dict[str, Any] = dict(parse_url(url))
-        kind = arguments.pop("connection_class", Connection)
-        arguments.update(
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-            socket_timeout=None,
-            socket_connect_timeout=connect_timeout,
-            protocol=2,
-            driver_info=None,
-        )
-        connection: Connection = kind(**arguments)
-    except (ValueError, TypeError) as error:
-        raise StoreRefused(
-            "STORE_URL_INVALID",
-            "the store's URL cannot be used: expected redis://, rediss:// or unix://",
-        ) from error
+        async with asyncio.timeout(options.deadline):
+            url = await options.topology.locate(key)
+            connection = open_connection(url, options.connect_timeout)
+            await establish(connection)
+    except BaseException as error:
+        options.topology.doubt(error)
+        if connection is not None:
+            await disconnect(connection)
+        raise
     return connection
-
-
-async def establish(connection: Connection) -> None:
-    """Connect and authenticate; raises one of CONNECTION_ERRORS."""
-    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-
-
-async def ask_redis(connection: Connection, *arguments: bytes) -> Any:
-    """Send one command on an idle connection and return its reply; raises redis-py's errors."""
-    await connection.send_packed_command(pack(*arguments), check_health=False)
-    return await connection.read_response(timeout=math.inf)
-
-
-def parse_info(raw: bytes) -> dict[str, str]:
-    """Return the reply of INFO as a dictionary."""
-    pairs = (line.partition(":") for line in raw.decode(errors="replace").splitlines())
-    return {name: value for name, separator, value in pairs if separator}
 
 
 async def load_library(connection: Connection) -> None:
@@ -194,6 +177,9 @@ class Link:
         try:
             await body
         except CONNECTION_ERRORS as error:
+            # MOVED, CLUSTERDOWN, READONLY, LOADING and TRYAGAIN come here too: wherever the log is
+            # now, what was outstanding has no known outcome (P3).
+            self._options.topology.doubt(error, str(getattr(self._connection, "host", "")))
             self.lose(f"{type(error).__name__}: {error}")
 
     async def _write(self) -> None:
@@ -245,17 +231,10 @@ class Link:
 
     def _expire(self, oldest: tuple[Command, float, bool]) -> None:
         if self._outstanding and self._outstanding[0] is oldest:
+            self._options.topology.doubt()
             self.lose(f"no answer within {self._options.deadline} s")
         else:
             self._check_deadline()
-
-
-async def disconnect(connection: Connection) -> None:
-    """Close a connection at once; errors of a dead one do not matter."""
-    try:
-        await connection.disconnect(nowait=True)
-    except CONNECTION_ERRORS as error:
-        _log.debug("closing a dead connection: %s", error)
 
 
 async def connect(
@@ -268,12 +247,12 @@ async def connect(
 
     Raises one of CONNECTION_ERRORS, TimeoutError among them, with nothing left open.
     """
-    connection = open_connection(options.url(), options.connect_timeout)
+    connection = await dial(options, keys.log)
     try:
         async with asyncio.timeout(options.deadline):
-            await establish(connection)
             await load_library(connection)
-    except BaseException:
+    except BaseException as error:
+        options.topology.doubt(error)
         await disconnect(connection)
         raise
     wire = Wire(keys, options.replicas, options.wait_ms)

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from rating_core.metering.protocol import Answer, Effect, Reconnect, Refuse, Reply, SetTimer
 from rating_core.metering.session import ShardSession
 from rating_server.ports import ClockRefused, StoreError, StoreFull, StoreRefused, StoreUnavailable
-from rating_server.store.adapter import CONNECTION_ERRORS, Link, LinkOptions, connect
+from rating_server.store.adapter import Link, LinkOptions, connect
+from rating_server.store.connection import CONNECTION_ERRORS
 from rating_server.store.keys import LogKeys
 
 _log = logging.getLogger(__name__)

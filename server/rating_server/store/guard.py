@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 from redis.asyncio.connection import Connection
 
-from rating_server.store.adapter import (
+from rating_server.store.adapter import LinkOptions
+from rating_server.store.connection import (
     CONNECTION_ERRORS,
-    LinkOptions,
     ask_redis,
     disconnect,
     establish,
@@ -79,26 +79,47 @@ class StoreGuard:
             self._task = None
 
     async def _watch(self) -> None:
-        while True:
-            try:
-                connection = open_connection(self._options.url(), self._options.connect_timeout)
-                try:
-                    async with asyncio.timeout(self._options.deadline):
-                        await establish(connection)
-                    await self._watch_on(connection)
-                finally:
-                    await disconnect(connection)
-            except CONNECTION_ERRORS as error:
-                # The sessions notice the loss themselves; what was last known stays.
-                _log.debug("the guard lost its connection: %s", error)
-            await asyncio.sleep(self._interval)
+        connections: dict[str, Connection] = {}
+        try:
+            while True:
+                await self._look(connections)
+                await asyncio.sleep(self._interval)
+        finally:
+            for connection in connections.values():
+                await disconnect(connection)
 
-    async def _watch_on(self, connection: Connection) -> None:
-        while True:
+    async def _look(self, connections: dict[str, Connection]) -> None:
+        """Ask every node that holds logs; one that does not answer does not hide the others."""
+        try:
             async with asyncio.timeout(self._options.deadline):
-                info = parse_info(await ask_redis(connection, b"INFO", b"memory"))
-            self._note(memory_problem(info) or self._disk_problem())
-            await asyncio.sleep(self._interval)
+                urls = await self._options.topology.primaries()
+        except CONNECTION_ERRORS as error:
+            # The sessions notice the loss themselves; what was last known stays.
+            _log.debug("the guard does not find the nodes: %s", error)
+            return
+        for url in connections.keys() - set(urls):
+            await disconnect(connections.pop(url))
+        asked = await asyncio.gather(*(self._memory_of(url, connections) for url in urls))
+        problems = [problem for problem in asked if problem is not None]
+        if problems:
+            self._note(max(problems, key=bool) or self._disk_problem())
+
+    async def _memory_of(self, url: str, connections: dict[str, Connection]) -> str | None:
+        """Return why a node's memory stops commits, or empty; None if it does not answer."""
+        connection = connections.get(url)
+        try:
+            async with asyncio.timeout(self._options.deadline):
+                if connection is None:
+                    connection = open_connection(url, self._options.connect_timeout)
+                    await establish(connection)
+                    connections[url] = connection
+                return memory_problem(parse_info(await ask_redis(connection, b"INFO", b"memory")))
+        except CONNECTION_ERRORS as error:
+            _log.debug("the guard lost a connection: %s", error)
+            connections.pop(url, None)
+            if connection is not None:
+                await disconnect(connection)
+            return None
 
     def _disk_problem(self) -> str:
         if self._free_disk is None:

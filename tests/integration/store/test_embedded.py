@@ -18,7 +18,7 @@ import pytest
 
 from rating_server.ports import StoreRefused
 from rating_server.store import embedded, store_process
-from rating_server.store.adapter import ask_redis, disconnect, establish, open_connection
+from rating_server.store.connection import ask_redis, disconnect, establish, open_connection
 from rating_server.store.data_directory import (
     DataDirectory,
     StoreRecord,

@@ -45,9 +45,10 @@ class UsageStoreOptions:
     """What decides, and how Redis is reached.
 
     ``url`` (`address.py`) is empty for the embedded store. ``shards`` counts only when a store is
-    first used. ``window``: acceptance window W, ``max_series``: both as stored where None. ``max_ids``: ids
-    remembered in all shards together. ``deadline`` seconds of every store call, ``start_timeout``
-    seconds until all logs must have been read. ``replicas`` that must confirm at REPLICATED.
+    first used. ``window``: acceptance window W, ``max_series``: both as stored where None.
+    ``max_ids``: ids remembered in all shards together. ``deadline`` seconds of every store call,
+    ``start_timeout`` seconds until the store must have loaded and all logs must have been read.
+    ``replicas`` that must confirm at REPLICATED.
     ``trust``: take a store that hides its CONFIG for durable. ``disk_reserve`` bytes for the
     embedded store (P15).
     """

@@ -107,7 +107,7 @@ def test_replicas_and_roles(store_factory, store) -> None:
         (Facts("Redis", "7.0.15", "standalone", "master", 0, "noeviction", {}), "STORE_TOO_OLD"),
         (Facts("Valkey", "7.2.9", "standalone", "master", 0, "noeviction", {}), "STORE_TOO_OLD"),
         (Facts("Redis", "", "standalone", "master", 0, "noeviction", {}), "STORE_TOO_OLD"),
-        (Facts("Redis", "7.4.1", "cluster", "master", 0, "noeviction", {}), "STORE_IS_CLUSTER"),
+        (Facts("Redis", "7.4.1", "sentinel", "", 0, "", None), "STORE_IS_SENTINEL"),
         (Facts("Redis", "7.4.1", "standalone", "slave", 0, "noeviction", {}), "STORE_IS_REPLICA"),
         (Facts("Redis", "7.4.1", "standalone", "master", 0, "", {}), "STORE_EVICTS"),
     ],
@@ -115,8 +115,8 @@ def test_replicas_and_roles(store_factory, store) -> None:
 def test_unfit_stores(facts: Facts, reason: str) -> None:
     """Each kind of unfit store has its own reason; Redis 7.2, 8 and Valkey 8 are fit."""
     require_usable(GOOD)
-    for version in ("7.2", "7.10.0", "8.2.1"):
-        require_usable(Facts("Redis", version, "sentinel", "master", 0, "noeviction", {}))
+    for version, mode in (("7.2", "standalone"), ("7.10.0", "cluster"), ("8.2.1", "standalone")):
+        require_usable(Facts("Redis", version, mode, "master", 0, "noeviction", {}))
     with pytest.raises(StoreRefused) as refused:
         require_usable(facts)
     assert refused.value.reason == reason

@@ -22,6 +22,7 @@ MODULES = {
     "ingest": ("ingest",),
 }
 """Modules by the name of the benchmark; each has a function ``run`` that yields rows."""
+CHOSEN = ("ingest",)
 SIZED = ("core", "core-growth", "rate-batch")
 REPORT = "report"
 
@@ -35,6 +36,8 @@ def main() -> int:
     parser.add_argument(
         "--rows", type=int, help="rows of all but ingest (10,000,000); fewer for a look"
     )
+    parser.add_argument("--only", default="", metavar="CASE", help="ingest: cases that begin so")
+    parser.add_argument("--quick", action="store_true", help="ingest: fewer records, one run")
     options = parser.parse_args()
     if options.names == [REPORT]:
         from benchmarks.report import write_report
@@ -49,7 +52,7 @@ def main() -> int:
     sys.stdout.write((json.dumps(header) if options.json else f"# {header}") + "\n")
     for name in options.names or MODULES:
         rows = []
-        for row in _rows(name, options.rows):
+        for row in _rows(name, options):
             rows.append(row)
             sys.stdout.write((json.dumps(row) if options.json else _text(row)) + "\n")
             sys.stdout.flush()
@@ -58,12 +61,17 @@ def main() -> int:
     return 0
 
 
-def _rows(name: str, count: int | None) -> Iterator[Row]:
+def _rows(name: str, options: argparse.Namespace) -> Iterator[Row]:
     """Run one benchmark; a peer that is not installed becomes one line."""
     try:
         for module in MODULES[name]:
             run = importlib.import_module(f"benchmarks.{module}").run
-            yield from run() if name not in SIZED or count is None else run(count)
+            if name in CHOSEN:
+                yield from run(options.only, options.quick)
+            elif name in SIZED and options.rows is not None:
+                yield from run(options.rows)
+            else:
+                yield from run()
     except ModuleNotFoundError as missing:
         raise SystemExit(_lacking(missing)) from missing
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from rating_core.metering.batch import DimensionSet
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=4096)
 def period_text(period_start: int) -> str:
     """Return the start of a period, µs, as ISO 8601 basic text: `20260101T000000Z`.
 

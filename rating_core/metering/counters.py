@@ -240,32 +240,43 @@ class Counters:
         self._touched_count = rows.size
         return rows
 
-    def changed_parts(self, after: int) -> list[tuple[int, int]]:
-        """Return (customer number, period start) of the hashes changed after version ``after``."""
+    def changed_parts(self, after: int) -> list[int]:
+        """Return the rows of the hashes changed after version ``after``; see `part`."""
         if after < self._folded:
             # Redis lost its last fold: what was forgotten is found by looking at all (P8).
             rows = np.arange(self._part_table.count, dtype=np.int32)
         else:
             rows = self._keep_touched(0)
-        rows = rows[self._parts[rows, 4] > after]
-        return [(customer, start) for customer, start in self._parts[rows, :2].tolist()]
+        found: list[int] = rows[self._parts[rows, 4] > after].tolist()
+        return found
+
+    def part(self, row: int) -> tuple[int, int]:
+        """Return (customer number, period start) of one hash; a row never changes its meaning."""
+        customer, start = self._parts[row, :2].tolist()
+        return customer, start
 
     def folded(self, mark: int) -> None:
         """Forget which hashes changed at or before ``mark`` (P8)."""
         self._folded = max(self._folded, mark)
         self._keep_touched(mark)
 
-    def _series_of(self, part_key: NDArray[np.uint64]) -> Iterator[int]:
-        part = int(self._part_table.find(part_key)[0])
+    def part_row(self, part_key: NDArray[np.uint64]) -> int:
+        """Return the row of one hash, ABSENT if nothing was ever counted in it."""
+        return int(self._part_table.find(part_key)[0])
+
+    def _series_of(self, part: int) -> Iterator[int]:
         row = ABSENT if part == ABSENT else int(self._parts[part, 2]) - 1
         while row != ABSENT:
             yield row
             row = int(self._series[row, 3])
 
-    def fields(self, part_key: NDArray[np.uint64], after: int) -> list[tuple[str, int]]:
-        """Return the fields of one hash that changed after version ``after``, sorted by name."""
+    def fields(self, part: int, after: int) -> list[tuple[str, int]]:
+        """Return the fields of one hash that changed after version ``after``, sorted by name.
+
+        ``part`` is the row of the hash, as `part_row` and `changed_parts` give it.
+        """
         found: list[tuple[str, int]] = []
-        for row in self._series_of(part_key):
+        for row in self._series_of(part):
             _, meter, dimensions, _, value, events, version, first, count = self._series[
                 row
             ].tolist()
@@ -290,7 +301,7 @@ class Counters:
     def series(self, part_key: NDArray[np.uint64]) -> tuple[SeriesCounter, ...]:
         """Return the counters of one hash, sorted by meter and dimensions."""
         found = []
-        for row in self._series_of(part_key):
+        for row in self._series_of(self.part_row(part_key)):
             _, meter, dimensions, _, value, events, _, first, count = self._series[row].tolist()
             charges = self._band_charges.get(row, ())
             cells = self._bands[first : first + count, 4:].tolist()

@@ -36,6 +36,8 @@ class FoldRound:
         self.mark = 0
         """The mark F as Redis told it last (P8); 0 when unknown."""
         self.active = False
+        self.hashes = 0
+        """How many hashes the last round began with."""
         self._start = (0, b"")
         self._unread: deque[str] = deque()
         self._reading: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ class FoldRound:
         self._last = False
         self._start = (machine.version, machine.token)
         self._unread = deque(self._hashes_after(self.mark))
+        self.hashes = len(self._unread)
         self._standing.clear()
         self._cursor = -1
         return self._read()

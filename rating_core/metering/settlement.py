@@ -38,6 +38,10 @@ UNCERTAIN_DELAY_US = 100_000
 UNCERTAIN_TRIES = 20
 CLOCK_DELAY_US = 100_000
 FOLD_DELAY_US = 250_000
+FOLD_DELAY_PER_HASH_US = 1_000
+FOLD_DELAY_MOST_US = 10_000_000
+"""A round waits longer the more hashes the last one wrote: what is touched again meanwhile is
+written once, and folding takes a bounded share of the time however many customers are busy."""
 CORRUPT_DELAY_US = 1_000_000
 TURN_AFTER_REFUSALS = 2
 
@@ -288,7 +292,8 @@ class Settlement(Outbox):
 
     def _arm_fold(self) -> None:
         if not self._fold.active and "fold" not in self._timers:
-            self._timer("fold", FOLD_DELAY_US)
+            delay = max(FOLD_DELAY_US, FOLD_DELAY_PER_HASH_US * self._fold.hashes)
+            self._timer("fold", min(delay, FOLD_DELAY_MOST_US))
 
     def _begin_fold(self) -> None:
         if self._fold.active or not self._fold.needed:

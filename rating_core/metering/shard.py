@@ -100,6 +100,8 @@ class UsageShard:
         self._ids = IdIndex()
         self._counters = Counters()
         self._directory = Directory(self._hash_key)
+        self._hash_names: dict[int, str] = {}
+        self._hash_rows: dict[str, int] = {}
         self._staged: deque[tuple[StagedRecords | ControlEntry, int]] = deque()
 
     # --- deciding --------------------------------------------------------------------------------
@@ -356,16 +358,21 @@ class UsageShard:
 
     def changed_hashes(self, after: int) -> Sequence[str]:
         """Return the keys of counter hashes changed by committed entries after ``after`` (P7)."""
-        subscriptions = self._directory.subscriptions
-        return [
-            hash_key_of(subscriptions[number].customer, start)
-            for number, start in self._counters.changed_parts(after)
-        ]
+        names = self._hash_names
+        rows = self._counters.changed_parts(after)
+        for row in rows:
+            if row not in names:
+                number, start = self._counters.part(row)
+                names[row] = hash_key_of(self._directory.subscriptions[number].customer, start)
+                self._hash_rows[names[row]] = row
+        return [names[row] for row in rows]
 
     def hash_fields(self, key: str, after: int) -> Sequence[tuple[str, int]]:
         """Return the fields of a hash that changed after version ``after``, absolute (P7)."""
-        customer, start = parse_hash_key(key)
-        return self._counters.fields(self._part_key(customer, start), after)
+        row = self._hash_rows.get(key)
+        if row is None:
+            row = self._counters.part_row(self._part_key(*parse_hash_key(key)))
+        return self._counters.fields(row, after)
 
     def folded(self, mark: int) -> None:
         """Forget which hashes changed at or before ``mark``: all reflect it (P8)."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import statistics
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,9 +136,7 @@ class _Bench:
         if not self.quick:
             return traffic
         records = max(traffic.records // 4, 2 * traffic.batch * traffic.streams)
-        return Traffic(
-            traffic.customers, traffic.batch, records, traffic.streams, traffic.skewed
-        )
+        return Traffic(traffic.customers, traffic.batch, records, traffic.streams, traffic.skewed)
 
     def _ours(self, case: Case, traffic: Traffic) -> tuple[float, dict[str, float]]:
         parts = columns_of(traffic, self.next_run())
@@ -167,8 +167,6 @@ class _Bench:
         return records / taken, spent / (records / 1e6)
 
     def _peer_cpu(self) -> float:
-        import time
-
         info = self.peer.info("cpu")
         store = float(info["used_cpu_sys"]) + float(info["used_cpu_user"])
         return time.process_time() + store
@@ -210,8 +208,6 @@ class _Bench:
 
 
 def _unary_in_process(address: str, run: int, count: int) -> list[int]:
-    import multiprocessing
-
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_unary_work, (address, run, count))
 
@@ -249,8 +245,37 @@ def run(only: str = "", quick: bool = False) -> Iterator[Row]:
             if "unary".startswith(only) or only.startswith("unary"):
                 yield from bench.unary_rows()
         if "cold-start".startswith(only) or only.startswith("cold-start"):
-            yield from _cold_start(folder)
+            yield _cold_start(folder, 250_000 if quick else 2_000_000)
 
 
-def _cold_start(folder: Path) -> Iterator[Row]:
-    return iter(())
+def _cold_start(folder: Path, ids: int) -> Row:
+    """Return how long a start takes for the ids in the log, beyond a start on an empty store."""
+    traffic = Traffic(1_000, 8 << 10, ids)
+    empty, full = folder / "empty", folder / "full"
+    for each in (empty, full):
+        each.mkdir()
+    with running_server(full) as server:
+        with grpc.insecure_channel(server.address) as channel:
+            create_plan(channel)
+            subscribe(channel, 0, traffic.customers)
+        client = Client(server.address)
+        send(client, traffic, columns_of(traffic, 1))
+        client.close()
+    with running_server(empty):
+        pass
+    starts = {each: seconds(lambda each=each: _start(each)) for each in (empty, full)}
+    extra = starts[full] - starts[empty]
+    return {
+        "subject": "ingest",
+        "case": "cold-start",
+        "engine": OURS,
+        "records_per_s": round(ids / extra),
+        "ack": "durable",
+        "seconds_per_million_ids": round(extra / ids * 1e6, 3),
+        "seconds_empty": round(starts[empty], 3),
+    }
+
+
+def _start(folder: Path) -> None:
+    with running_server(folder):
+        pass

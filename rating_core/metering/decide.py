@@ -19,6 +19,7 @@ from rating_core.metering.batch import (
     DimensionSet,
     RecordBatch,
     RecordStatus,
+    RejectReason,
     Word,
     as_int64,
     compact,
@@ -194,7 +195,10 @@ class RecordDecision:
         customer_rows: NDArray[np.int64],
         profiles: Sequence[Bands],
         limits: Limits,
+        *,
+        named: bool = True,
     ) -> None:
+        """``named``: whether records have event ids; those of numbered batches have none (P12)."""
         count = len(batch)
         self._batch = batch
         self._meters = [meter_of(name) for name in batch.meters]
@@ -205,9 +209,12 @@ class RecordDecision:
         self._codes[0], self._codes[1] = batch.customer, batch.meter
         self._codes[2] = batch.dimension_set
         self._nameless = batch.malformed.astype(np.bool_)
-        text = np.frombuffer(batch.event_ids, np.uint8)
-        mark_bad_ids(text, self._ends, batch.event_ids.isascii(), self._nameless)
+        if named:
+            text = np.frombuffer(batch.event_ids, np.uint8)
+            mark_bad_ids(text, self._ends, batch.event_ids.isascii(), self._nameless)
         self._rows = self._judge(customer_rows, profiles)
+        if not named:
+            self._rows.early[self._nameless] = RejectReason.MALFORMED
         self.keys = key_rows(
             hash_key,
             customer_hashes,
@@ -219,9 +226,11 @@ class RecordDecision:
             self._rows.words,
             self._nameless,
             self._rows.early != 0,
+            named=named,
         )
-        self.found = np.zeros(count, np.bool_)
-        self.payloads = np.zeros(count, np.uint64)
+        ids = self.keys.identities.shape[0]
+        self.found = np.zeros(ids, np.bool_)
+        self.payloads = np.zeros(ids, np.uint64)
         self._parts, self._series = KeyTable(count), KeyTable(count)
         self._part_rows, part_first = self._parts.insert(self.keys.parts)
         self._series_rows, series_first = self._series.insert(self.keys.series)
@@ -278,7 +287,7 @@ class RecordDecision:
         """
         rows = self._rows
         outcome = np.zeros((2, len(self._batch)), np.uint8)
-        ids = np.zeros((slots_for(len(self._batch), 8), 3), np.uint64)
+        ids = np.zeros((slots_for(self.found.size, 8), 3), np.uint64)
         settle_rows(
             self.keys.identities,
             self.found,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from rating_core.catalog import Aggregation
 from rating_core.errors import LogCorrupt
 from rating_core.metering.batch import EVENT_ID_BYTES_MAX, DimensionSet, take_ids
 from rating_core.metering.calls import canonical_json
+from rating_core.metering.producers import ProducerEntry, ProducerFact
 from rating_core.units import INT64_MAX, INT64_MIN, SCALE_MAX
 
 BOOT_BYTES = 16
@@ -27,11 +28,13 @@ _ENVELOPE_MAGIC = b"RWE1"
 _BODY = struct.Struct("<4sI")
 _RECORDS_MAGIC = b"RWR1"
 _CONTROL_MAGIC = b"RWC1"
+_PRODUCERS_MAGIC = b"RWP1"
 _ALIGNMENT = 8
 _UNSIGNED = ((1 << 8, "|u1"), (1 << 16, "<u2"), (1 << 32, "<u4"))
 _DTYPES = ("|u1", "<u2", "<u4", "<i8")
 _CODES = ("customer", "meter", "dimension_set")
 _WORDS = ("quantity", "event_time", "period_start")
+_SEQUENCED_COLUMNS = (*_CODES, *_WORDS)
 _COLUMNS = (*_CODES, "event_id_length", *_WORDS)
 
 
@@ -64,6 +67,8 @@ class RecordsEntry:
     ``codes``: int32[3, n], indices into customers, meters and dimension_sets (sorted pairs without
     empty values). ``words``: int64[3, n]: quantity in the meter's scale units, event time and start
     of the billing period, both µs. ``event_ids``: UTF-8, concatenated, row i ends at ``ends[i]``.
+    ``producers``: of numbered batches, whose records have no event ids (P12): their facts in the
+    order of their rows; empty otherwise.
     """
 
     customers: list[str]
@@ -73,9 +78,14 @@ class RecordsEntry:
     event_ids: bytes
     ends: NDArray[np.int64]
     words: NDArray[np.int64]
+    producers: tuple[ProducerFact, ...] = ()
 
     def __len__(self) -> int:
         return int(self.ends.size)
+
+    def of_producers(self, facts: tuple[ProducerFact, ...]) -> RecordsEntry:
+        """Return the entry as that of numbered batches (P12)."""
+        return replace(self, producers=facts)
 
     def take(self, rows: NDArray[np.int64]) -> RecordsEntry:
         """Return the entry of ``rows`` alone, with the same dictionaries."""
@@ -141,34 +151,44 @@ def _padded(data: bytes) -> bytes:
 def encode_records(entry: RecordsEntry) -> bytes:
     """Return the body of a records entry: a JSON header, then little-endian columns."""
     count = len(entry)
-    columns = np.empty((len(_COLUMNS), count), np.int64)
+    names = _SEQUENCED_COLUMNS if entry.producers else _COLUMNS
+    columns = np.empty((len(names), count), np.int64)
     columns[:3] = entry.codes
-    columns[3] = entry.ends
-    columns[3, 1:] -= entry.ends[:-1]
-    columns[4:] = entry.words
+    if not entry.producers:
+        columns[3] = entry.ends
+        columns[3, 1:] -= entry.ends[:-1]
+    columns[-3:] = entry.words
     descriptors: list[list[object]] = []
     parts: list[bytes] = []
     offset = 0
     lows, highs = columns.min(axis=1).tolist(), columns.max(axis=1).tolist()
-    for name, values, low, high in zip(_COLUMNS, columns, lows, highs, strict=True):
+    for name, values, low, high in zip(names, columns, lows, highs, strict=True):
         dtype, base, data = _pack(values, low, high)
         data = _padded(data)
         descriptors.append([name, dtype, count, base, offset])
         parts.append(data)
         offset += len(data)
-    descriptors.append(["event_ids", "|u1", len(entry.event_ids), 0, offset])
-    parts.append(entry.event_ids)
-    header = canonical_json(
-        {
-            "columns": descriptors,
-            "customers": entry.customers,
-            "dimension_sets": entry.dimension_sets,
-            "meters": [[m.id, m.aggregation.value, m.scale] for m in entry.meters],
-        }
-    )
+    document: dict[str, object] = {
+        "columns": descriptors,
+        "customers": entry.customers,
+        "dimension_sets": entry.dimension_sets,
+        "meters": [[m.id, m.aggregation.value, m.scale] for m in entry.meters],
+    }
+    if entry.producers:
+        document["producers"] = [fact.to_json() for fact in entry.producers]
+    else:
+        descriptors.append(["event_ids", "|u1", len(entry.event_ids), 0, offset])
+        parts.append(entry.event_ids)
+    header = canonical_json(document)
     # Blanks after JSON are no content; they keep every column aligned for zero-copy readers.
     header += b" " * (-(len(header) + _BODY.size) % _ALIGNMENT)
     return _BODY.pack(_RECORDS_MAGIC, len(header)) + header + b"".join(parts)
+
+
+def encode_producers(entry: ProducerEntry) -> bytes:
+    """Return the body of an entry of producers without records: JSON (P12, P13)."""
+    text = canonical_json({"producers": [fact.to_json() for fact in entry.facts]})
+    return _BODY.pack(_PRODUCERS_MAGIC, len(text)) + text
 
 
 def encode_control(entry: ControlEntry) -> bytes:
@@ -185,12 +205,12 @@ def encode_control(entry: ControlEntry) -> bytes:
     return _BODY.pack(_CONTROL_MAGIC, len(text)) + text
 
 
-def decode_body(body: bytes) -> RecordsEntry | ControlEntry:
+def decode_body(body: bytes) -> RecordsEntry | ControlEntry | ProducerEntry:
     """Return a body taken apart; LogCorrupt for anything that this module does not write."""
     if len(body) < _BODY.size:
         raise LogCorrupt("body is shorter than its head")
     magic, length = _BODY.unpack_from(body)
-    if magic not in (_RECORDS_MAGIC, _CONTROL_MAGIC):
+    if magic not in (_RECORDS_MAGIC, _CONTROL_MAGIC, _PRODUCERS_MAGIC):
         raise LogCorrupt("body of an unknown kind")
     if length > len(body) - _BODY.size:
         raise LogCorrupt("JSON is longer than its body")
@@ -201,6 +221,9 @@ def decode_body(body: bytes) -> RecordsEntry | ControlEntry:
             raise LogCorrupt("JSON is not an object")
         if magic == _CONTROL_MAGIC:
             return _control(document, len(body) - start)
+        if magic == _PRODUCERS_MAGIC:
+            _expect(list(document) == ["producers"] and start == len(body), "producers: bad form")
+            return ProducerEntry(_facts(document))
         return _records(document, body, start)
     except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LogCorrupt(f"body cannot be read: {error}") from error
@@ -219,6 +242,12 @@ def _control(document: dict[str, Any], trailing: int) -> ControlEntry:
     trees = (entry.facts, entry.value)
     _expect(all(isinstance(tree, dict) for tree in trees), "control entry: expected objects")
     return entry
+
+
+def _facts(document: dict[str, Any]) -> tuple[ProducerFact, ...]:
+    facts = tuple(ProducerFact.from_json(fact) for fact in document["producers"])
+    _expect(bool(facts), "producers: none")
+    return facts
 
 
 def _column(descriptor: list[Any], body: bytes, start: int) -> NDArray[np.int64]:
@@ -249,14 +278,15 @@ def _raw(descriptor: list[Any], body: bytes, start: int) -> NDArray[Any]:
 
 
 def _records(document: dict[str, Any], body: bytes, start: int) -> RecordsEntry:
-    _expect(
-        sorted(document) == ["columns", "customers", "dimension_sets", "meters"],
-        "header: wrong keys",
-    )
+    producers = _facts(document) if "producers" in document else ()
+    keys = ["columns", "customers", "dimension_sets", "meters"]
+    _expect(sorted(document) == [*keys, "producers"][: 5 if producers else 4], "header: wrong keys")
     descriptors = {column[0]: column for column in document["columns"]}
-    _expect(sorted(descriptors) == sorted((*_COLUMNS, "event_ids")), "header: wrong columns")
+    names = _SEQUENCED_COLUMNS if producers else _COLUMNS
+    wanted = names if producers else (*names, "event_ids")
+    _expect(sorted(descriptors) == sorted(wanted), "header: wrong columns")
     _expect(len(document["columns"]) == len(descriptors), "header: a column twice")
-    counts = {descriptors[name][2] for name in _COLUMNS}
+    counts = {descriptors[name][2] for name in names}
     _expect(len(counts) == 1 and counts != {0}, "columns of different or no length")
     meters = [
         EntryMeter(meter, Aggregation(aggregation), scale)
@@ -274,6 +304,28 @@ def _records(document: dict[str, Any], body: bytes, start: int) -> RecordsEntry:
         column = _column(descriptors[name], body, start)
         _expect(int(column.min()) >= 0 and int(column.max()) < limit, f"{name}: no such word")
         codes.append(column.astype(np.int32))
+    words_columns = np.stack([_column(descriptors[name], body, start) for name in _WORDS])
+    if producers:
+        rows = sum(fact.accepted for fact in producers)
+        _expect(rows == words_columns.shape[1], "producers: rows differ from the columns")
+        event_ids, ends = b"", np.zeros(rows, np.int64)
+    else:
+        event_ids, ends = _event_ids(descriptors, body, start)
+    return RecordsEntry(
+        customers=document["customers"],
+        meters=meters,
+        dimension_sets=dimension_sets,
+        codes=np.stack(codes),
+        event_ids=event_ids,
+        ends=ends,
+        words=words_columns,
+        producers=producers,
+    )
+
+
+def _event_ids(
+    descriptors: dict[str, list[Any]], body: bytes, start: int
+) -> tuple[bytes, NDArray[np.int64]]:
     lengths = _column(descriptors["event_id_length"], body, start)
     fits = int(lengths.min()) >= 1 and int(lengths.max()) <= EVENT_ID_BYTES_MAX
     _expect(fits, "event ids: bad length")
@@ -282,12 +334,4 @@ def _records(document: dict[str, Any], body: bytes, start: int) -> RecordsEntry:
     _expect(event_ids.dtype == np.uint8 and int(ends[-1]) == event_ids.size, "event ids: bad size")
     last = start + descriptors["event_ids"][4] + event_ids.size
     _expect(last == len(body), "bytes after the last column")
-    return RecordsEntry(
-        customers=document["customers"],
-        meters=meters,
-        dimension_sets=dimension_sets,
-        codes=np.stack(codes),
-        event_ids=event_ids.tobytes(),
-        ends=ends,
-        words=np.stack([_column(descriptors[name], body, start) for name in _WORDS]),
-    )
+    return event_ids.tobytes(), ends

@@ -134,26 +134,30 @@ def settle_rows(
 
     A row depends on those before it by ``ids`` (the ids that this batch used up), ``value`` and
     ``exists`` of its series and ``series_count`` of its period; all four are changed. A sum that
-    would not fit int64 is QUANTITY_OUT_OF_RANGE, which precedes the reasons of time.
+    would not fit int64 is QUANTITY_OUT_OF_RANGE, which precedes the reasons of time. Records of
+    numbered batches have no ``identities`` (uint64[0, 3]): no id is looked up or used (P12).
     """
     mask = ids.shape[0] - 1
+    named = identities.shape[0] > 0
+    slot = np.int64(0)
     for row in range(amounts.size):
-        high, low = identities[row, 0], identities[row, 1]
-        if high == 0 and low == 0:
-            outcome[0, row] = _REJECTED
-            outcome[1, row] = _MALFORMED
-            continue
-        slot = np.int64(low & np.uint64(mask))
-        known, payload = found[row], payloads[row]
-        while not known and (ids[slot, 0] != 0 or ids[slot, 1] != 0):
-            if ids[slot, 0] == high and ids[slot, 1] == low:
-                known, payload = True, ids[slot, 2]
-            else:
-                slot = (slot + 1) & mask
-        if known:
-            same = payload == identities[row, 2] and not unusable[row]
-            outcome[0, row] = _DUPLICATE if same else _CONFLICT
-            continue
+        if named:
+            high, low = identities[row, 0], identities[row, 1]
+            if high == 0 and low == 0:
+                outcome[0, row] = _REJECTED
+                outcome[1, row] = _MALFORMED
+                continue
+            slot = np.int64(low & np.uint64(mask))
+            known, payload = found[row], payloads[row]
+            while not known and (ids[slot, 0] != 0 or ids[slot, 1] != 0):
+                if ids[slot, 0] == high and ids[slot, 1] == low:
+                    known, payload = True, ids[slot, 2]
+                else:
+                    slot = (slot + 1) & mask
+            if known:
+                same = payload == identities[row, 2] and not unusable[row]
+                outcome[0, row] = _DUPLICATE if same else _CONFLICT
+                continue
         reason = int(early[row])
         if reason == 0:
             series, amount = series_rows[row], amounts[row]
@@ -177,7 +181,8 @@ def settle_rows(
             outcome[1, row] = reason
             continue
         value[series] += amount
-        ids[slot, 0] = high
-        ids[slot, 1] = low
-        ids[slot, 2] = identities[row, 2]
+        if named:
+            ids[slot, 0] = identities[row, 0]
+            ids[slot, 1] = identities[row, 1]
+            ids[slot, 2] = identities[row, 2]
         outcome[0, row] = _ACCEPTED

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from rating_core.jit import kernel
 from rating_core.metering.batch import EVENT_ID_BYTES_MAX, DimensionSet
+from rating_core.metering.entry import RecordsEntry
 from rating_core.metering.keyed_hash import HashKey, hash_bytes, hash_words
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowKeys:
     """Keys of n records: identities uint64[n, 3], parts and series uint64[n, 2].
+
+    Records of numbered batches have no identities: uint64[0, 3] (P12).
 
     ``parts``: customer and period start, that is, one counter hash; ``series``: one series of it.
     """
@@ -30,7 +33,8 @@ class RowKeys:
 
     def take(self, rows: NDArray[np.int64]) -> RowKeys:
         """Return the keys of ``rows``."""
-        return RowKeys(self.identities[rows], self.parts[rows], self.series[rows])
+        named = self.identities[rows] if self.identities.size else self.identities
+        return RowKeys(named, self.parts[rows], self.series[rows])
 
 
 def dimension_text(dimensions: DimensionSet) -> bytes:
@@ -105,7 +109,9 @@ def _key_rows(
         high, low = customers[codes[0, row], 0], customers[codes[0, row], 1]
         meter, dimensions = codes[1, row], codes[2, row]
         meter_low, dimensions_low = meters[meter, 1], dimension_sets[dimensions, 1]
-        if nameless[row]:
+        if identities.shape[0] == 0:
+            pass
+        elif nameless[row]:
             identities[row, 0] = zero
             identities[row, 1] = zero
             identities[row, 2] = zero
@@ -160,19 +166,22 @@ def key_rows(
     words: NDArray[np.int64],
     nameless: NDArray[np.bool_],
     uncounted: NDArray[np.bool_],
+    *,
+    named: bool = True,
 ) -> RowKeys:
     """Return the keys of n records.
 
     ``customers`` uint64[c, 2]: hashes of the customers; ``codes`` int32[3, n]: indices into
     customers, meters and dimension texts; ``words`` int64[3, n]: quantity in the meter's scale
     units, event time and period start, µs. A ``nameless`` row gets the empty identity, an
-    ``uncounted`` one the empty part and series.
+    ``uncounted`` one the empty part and series. ``named``: whether records have event ids; those
+    of numbered batches have none (P12).
     """
     count = ends.size
     names = hash_key.hash_names(meters)
     hashes = hash_key.hash_texts(dimension_texts)
     keys = RowKeys(
-        np.empty((count, 3), np.uint64),
+        np.empty((count if named else 0, 3), np.uint64),
         np.empty((count, 2), np.uint64),
         np.empty((count, 2), np.uint64),
     )
@@ -191,3 +200,24 @@ def key_rows(
         keys.series,
     )
     return keys
+
+
+def entry_keys(hash_key: HashKey, customers: NDArray[np.uint64], entry: RecordsEntry) -> RowKeys:
+    """Return the keys of an entry's records, as they were at decision.
+
+    ``customers`` uint64[c, 2]: hashes of the entry's customers.
+    """
+    none = np.zeros(len(entry), np.bool_)
+    return key_rows(
+        hash_key,
+        customers,
+        [meter.id for meter in entry.meters],
+        [dimension_text(pairs) for pairs in entry.dimension_sets],
+        entry.codes,
+        entry.event_ids,
+        entry.ends,
+        entry.words,
+        none,
+        none,
+        named=not entry.producers,
+    )

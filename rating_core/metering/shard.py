@@ -21,7 +21,6 @@ from rating_core.metering.calls import (
     Configure,
     Control,
     ControlAnswer,
-    CountersAnswer,
     CreateSubscription,
     GetCounters,
     GetSettings,
@@ -47,11 +46,29 @@ from rating_core.metering.entry import (
 from rating_core.metering.id_index import IdIndex, find_ids
 from rating_core.metering.key_table import ABSENT
 from rating_core.metering.keyed_hash import HashKey
+from rating_core.metering.producers import (
+    GetProducer,
+    ProducerEntry,
+    Producers,
+    ProducerView,
+)
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
-from rating_core.metering.row_keys import RowKeys, customer_part_key, dimension_text, key_rows
-from rating_core.metering.shard_state import Folds, restored_folds, state_digest, take_snapshot
+from rating_core.metering.row_keys import RowKeys, customer_part_key, entry_keys
+from rating_core.metering.sequenced import (
+    ProducerCall,
+    SequencedCall,
+    SequencedDecision,
+    Staged,
+    facts_of,
+)
+from rating_core.metering.shard_state import (
+    Folds,
+    counters_answer,
+    restored_folds,
+    state_digest,
+    take_snapshot,
+)
 from rating_core.metering.snapshot import Snapshot, TakeSnapshot
-from rating_core.period import period_bounds
 from rating_core.units import INT64_MIN
 
 __all__ = [
@@ -59,7 +76,6 @@ __all__ = [
     "Configure",
     "Control",
     "ControlAnswer",
-    "CountersAnswer",
     "CreateSubscription",
     "GetCounters",
     "GetSettings",
@@ -86,6 +102,8 @@ class UsageShard:
     many remembered ids `decide` raises IndexFull rather than forget one (P15).
     """
 
+    sequenced_decision = SequencedDecision
+
     def __init__(self, hash_key: bytes, meter_of: MeterOf, max_ids: int = DEFAULT_MAX_IDS) -> None:
         self._hash_key = HashKey(hash_key)
         self._meter_of = meter_of
@@ -94,15 +112,14 @@ class UsageShard:
 
     def reset(self) -> None:
         """Return to the empty log: version 0, EMPTY_TOKEN, now 0, nothing staged."""
-        self.version = 0
-        self.token = EMPTY_TOKEN
-        self.now = 0
+        self.version, self.token, self.now = 0, EMPTY_TOKEN, 0
         self._ids = IdIndex()
         self._counters = Counters()
         self._directory = Directory(self._hash_key)
         self._hash_names: dict[int, str] = {}
         self._hash_rows: dict[str, int] = {}
-        self._staged: deque[tuple[StagedRecords | ControlEntry, int]] = deque()
+        self._producers = Producers()
+        self._staged: deque[tuple[Staged, int]] = deque()
 
     # --- deciding --------------------------------------------------------------------------------
 
@@ -116,6 +133,9 @@ class UsageShard:
         batches = [call.batch for call in calls if isinstance(call, RecordCall)]
         if len(batches) == len(calls):
             return self._decide_records(batches, now)
+        numbered = [call for call in calls if isinstance(call, ProducerCall)]
+        if len(numbered) == len(calls):
+            return self._decide_sequenced(numbered, now)
         (call,) = calls
         if not isinstance(call, Control):
             raise TypeError(f"a usage shard does not take {type(call).__name__}")
@@ -135,10 +155,32 @@ class UsageShard:
         return [entry for entry, _ in self._staged if isinstance(entry, StagedRecords)]
 
     def _decide_records(self, batches: Sequence[RecordBatch], now: int) -> Decision:
-        batch = RecordBatch.concatenate(batches)
+        outcome, result = self._settle(RecordBatch.concatenate(batches), now, named=True)
+        answers = []
+        begin = 0
+        for part in batches:
+            end = begin + len(part)
+            answers.append(RecordAnswer(outcome[0, begin:end], outcome[1, begin:end]))
+            begin = end
+        if result is None:
+            return Decision(tuple(answers), None)
+        in_flight = sum(len(earlier.keys.identities) for earlier in self._staged_records())
+        if self._ids.count + in_flight + len(result.entry) > self._max_ids:
+            raise IndexFull(f"the shard remembers {self._ids.count} ids, at most {self._max_ids}")
+        return Decision(tuple(answers), encode_records(result.entry), result)
+
+    def _decide_sequenced(self, calls: Sequence[ProducerCall], now: int) -> Decision:
+        """Decide calls of producers; their records take no room in the id index (P12)."""
+        facts = (fact for entry, _ in self._staged for fact in facts_of(entry))
+        decision = self.sequenced_decision(calls, ProducerView(self._producers, facts))
+        return decision.run(lambda batch: self._settle(batch, now, named=False))
+
+    def _settle(
+        self, batch: RecordBatch, now: int, *, named: bool
+    ) -> tuple[NDArray[np.uint8], StagedRecords | None]:
+        """Return uint8[2, n], status and reason of each record, and what is to be staged."""
         if not len(batch):
-            empty = np.zeros(0, np.uint8)
-            return Decision(tuple(RecordAnswer(empty, empty) for _ in batches), None)
+            return np.zeros((2, 0), np.uint8), None
         controls = self._staged_controls()
         settings = DirectoryView(self._directory, controls).settings()
         oldest = INT64_MIN if settings.floor is None else settings.floor
@@ -148,27 +190,19 @@ class UsageShard:
         rows, profiles = self._directory.rows_of(batch.customers, hashes, controls)
         limits = Limits(now, oldest, settings.max_series)
         decision = RecordDecision(
-            batch, self._hash_key, hashes, self._meter_of, rows, profiles, limits
+            batch, self._hash_key, hashes, self._meter_of, rows, profiles, limits, named=named
         )
         staged = self._staged_records()
-        for earlier in staged:
-            find_ids(
-                earlier.provisional.ids, decision.keys.identities, decision.found, decision.payloads
+        if named:
+            identities, found, payloads = (
+                decision.keys.identities,
+                decision.found,
+                decision.payloads,
             )
-        self._ids.find(decision.keys.identities, decision.found, decision.payloads)
-        outcome, result = decision.settle(*self._standing(decision, staged))
-        answers = []
-        begin = 0
-        for part in batches:
-            end = begin + len(part)
-            answers.append(RecordAnswer(outcome[0, begin:end], outcome[1, begin:end]))
-            begin = end
-        if result is None:
-            return Decision(tuple(answers), None)
-        in_flight = sum(len(earlier.entry) for earlier in staged)
-        if self._ids.count + in_flight + len(result.entry) > self._max_ids:
-            raise IndexFull(f"the shard remembers {self._ids.count} ids, at most {self._max_ids}")
-        return Decision(tuple(answers), encode_records(result.entry), result)
+            for earlier in staged:
+                find_ids(earlier.provisional.ids, identities, found, payloads)
+            self._ids.find(identities, found, payloads)
+        return decision.settle(*self._standing(decision, staged))
 
     def _standing(
         self, decision: RecordDecision, staged: Sequence[StagedRecords]
@@ -205,7 +239,7 @@ class UsageShard:
     def stage(self, decision: Decision, now: int) -> None:
         """Put the decision's entry on top of the staged ones (P1)."""
         entry = decision.staged
-        if not isinstance(entry, StagedRecords | ControlEntry):
+        if not isinstance(entry, StagedRecords | ControlEntry | ProducerEntry):
             raise TypeError("only a decision with an entry can be staged")
         self._staged.append((entry, now))
 
@@ -231,24 +265,12 @@ class UsageShard:
             hashes = self._hash_key.hash_names(entry.customers)
             if not self._directory.knows(hashes):
                 raise LogCorrupt("records of a customer without a subscription")
-            none = np.zeros(len(entry), np.bool_)
-            keys = key_rows(
-                self._hash_key,
-                hashes,
-                [meter.id for meter in entry.meters],
-                [dimension_text(pairs) for pairs in entry.dimension_sets],
-                entry.codes,
-                entry.event_ids,
-                entry.ends,
-                entry.words,
-                none,
-                none,
-            )
+            keys = entry_keys(self._hash_key, hashes, entry)
         self._commit(entry, keys, now, version, token)
 
     def _commit(
         self,
-        entry: RecordsEntry | ControlEntry,
+        entry: RecordsEntry | ControlEntry | ProducerEntry,
         keys: RowKeys | None,
         now: int,
         version: int,
@@ -261,8 +283,13 @@ class UsageShard:
                 self._directory.apply(entry)
             except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise LogCorrupt(f"control entry does not fit: {error}") from error
+        elif isinstance(entry, ProducerEntry):
+            self._producers.apply(entry.facts)
         elif keys is not None:
-            self._ids.insert(keys.identities, now, self._directory.settings.window_us)
+            if entry.producers:
+                self._producers.apply(entry.producers)
+            else:
+                self._ids.insert(keys.identities, now, self._directory.settings.window_us)
             self._add(self._counters, entry, keys, version, ())
         self._ids.expire(now, self._directory.settings.window_us)
         self.version, self.token, self.now = version, token, now
@@ -290,7 +317,7 @@ class UsageShard:
     def query(self, question: object) -> object:
         """Answer a question of `calls`, or TakeSnapshot, on committed state."""
         if isinstance(question, GetCounters):
-            return self._counters_answer(question)
+            return counters_answer(question, self._folds(), self.version, self.token)
         if isinstance(question, GetSubscriptions):
             if question.customer is None:
                 return tuple(self._directory.subscriptions)
@@ -298,29 +325,13 @@ class UsageShard:
             return () if subscription is None else (subscription,)
         if isinstance(question, GetSettings):
             return self._directory.settings
+        if isinstance(question, GetProducer):
+            return self._producers.state(question.producer)
         if isinstance(question, StateDigest):
             return state_digest(self.version, self.token, self.now, self._folds())
         if isinstance(question, TakeSnapshot):
             return self.snapshot()
         raise TypeError(f"a usage shard does not answer {type(question).__name__}")
-
-    def _counters_answer(self, question: GetCounters) -> CountersAnswer:
-        view = DirectoryView(self._directory, ())
-        subscription = view.subscription(question.customer)
-        if subscription is None or question.instant < subscription.start_time:
-            return CountersAnswer(None, 0, 0, False, (), self.version, self.token)
-        start, end = period_bounds(
-            subscription.billing_period, question.instant, subscription.start_time
-        )
-        return CountersAnswer(
-            subscription=subscription,
-            period_start=start,
-            period_end=end,
-            closed=end <= view.closed_until(question.customer),
-            counters=self._counters.series(self._part_key(question.customer, start)),
-            version=self.version,
-            token=self.token,
-        )
 
     def _part_key(self, customer: str, start: int) -> NDArray[np.uint64]:
         return customer_part_key(self._hash_key, customer, start)
@@ -328,7 +339,7 @@ class UsageShard:
     # --- snapshots (P10) -------------------------------------------------------------------------
 
     def _folds(self) -> Folds:
-        return Folds(self._hash_key, self._directory, self._ids, self._counters)
+        return Folds(self._hash_key, self._directory, self._ids, self._counters, self._producers)
 
     def snapshot(self) -> Snapshot:
         """Return the committed state as bytes, named by version and token (P10)."""
@@ -342,17 +353,21 @@ class UsageShard:
         self.reset()
         folds = restored_folds(snapshot, self._hash_key)
         self._directory, self._ids, self._counters = folds.directory, folds.ids, folds.counters
+        self._producers = folds.producers
         self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now
 
     # --- grouping and folding --------------------------------------------------------------------
 
     def joins(self, first: object, call: object) -> bool:
-        """Whether ``call`` may be decided in one entry with ``first``: records with records."""
-        return isinstance(first, RecordCall) and isinstance(call, RecordCall)
+        """Whether ``call`` may be decided in one entry with ``first``: records with records.
+
+        Records with ids and those of numbered batches have entries of their own.
+        """
+        return type(first) is type(call) and isinstance(first, RecordCall | ProducerCall)
 
     def size(self, call: object) -> int:
         """Return about how many bytes of entry the call will need."""
-        if isinstance(call, RecordCall):
+        if isinstance(call, RecordCall | SequencedCall):
             return len(call.batch.event_ids) + _ROW_BYTES * len(call.batch)
         return _CONTROL_BYTES
 

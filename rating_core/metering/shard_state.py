@@ -10,18 +10,20 @@ import hashlib
 from dataclasses import dataclass
 
 from rating_core.errors import LogCorrupt, SnapshotInvalid
-from rating_core.metering.calls import canonical_json
+from rating_core.metering.calls import CountersAnswer, GetCounters, canonical_json
 from rating_core.metering.controls import counter_facts
 from rating_core.metering.counters import Counters
-from rating_core.metering.directory import Directory, subscription_facts
+from rating_core.metering.directory import Directory, DirectoryView, subscription_facts
 from rating_core.metering.id_index import IdIndex
 from rating_core.metering.keyed_hash import HashKey
+from rating_core.metering.producers import Producers
 from rating_core.metering.row_keys import customer_part_key
 from rating_core.metering.snapshot import Snapshot
+from rating_core.period import period_bounds
 
 KIND = "usage"
 _KEY_PROBE = "ratewright snapshot"
-_SECTIONS = ("key", "directory", "counters", "ids")
+_SECTIONS = ("key", "directory", "counters", "ids", "producers")
 _READ_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, LogCorrupt)
 
 
@@ -33,11 +35,12 @@ class Folds:
     directory: Directory
     ids: IdIndex
     counters: Counters
+    producers: Producers
 
     @classmethod
     def empty(cls, hash_key: HashKey) -> Folds:
         """Return the folds of the empty log."""
-        return cls(hash_key, Directory(hash_key), IdIndex(), Counters())
+        return cls(hash_key, Directory(hash_key), IdIndex(), Counters(), Producers())
 
 
 def state_digest(version: int, token: bytes, now: int, folds: Folds) -> bytes:
@@ -58,12 +61,36 @@ def state_digest(version: int, token: bytes, now: int, folds: Folds) -> bytes:
             name: [fingerprint, answer.value]
             for name, (fingerprint, answer) in directory.requests.items()
         },
+        "producers": folds.producers.document(),
         "counters": [
             [customer, start, changed, series(customer, start)]
             for customer, start, changed in counters.part_versions()
         ],
     }
     return hashlib.sha256(canonical_json(document) + folds.ids.digest()).digest()
+
+
+def counters_answer(
+    question: GetCounters, folds: Folds, version: int, token: bytes
+) -> CountersAnswer:
+    """Return the counters that a question asks for, as of (version, token)."""
+    view = DirectoryView(folds.directory, ())
+    subscription = view.subscription(question.customer)
+    if subscription is None or question.instant < subscription.start_time:
+        return CountersAnswer(None, 0, 0, False, (), version, token)
+    start, end = period_bounds(
+        subscription.billing_period, question.instant, subscription.start_time
+    )
+    key = customer_part_key(folds.hash_key, question.customer, start)
+    return CountersAnswer(
+        subscription=subscription,
+        period_start=start,
+        period_end=end,
+        closed=end <= view.closed_until(question.customer),
+        counters=folds.counters.series(key),
+        version=version,
+        token=token,
+    )
 
 
 def take_snapshot(version: int, token: bytes, now: int, folds: Folds) -> Snapshot:
@@ -74,6 +101,7 @@ def take_snapshot(version: int, token: bytes, now: int, folds: Folds) -> Snapsho
         "directory": folds.directory.dump(),
         "counters": folds.counters.dump(),
         "ids": ids,
+        "producers": folds.producers.dump(),
     }
     return Snapshot(KIND, version, token, now, sections, parts)
 
@@ -90,6 +118,7 @@ def restored_folds(snapshot: Snapshot, hash_key: HashKey) -> Folds:
         folds.directory.load(sections["directory"])
         folds.counters.load(sections["counters"])
         folds.ids.load(sections["ids"], snapshot.parts)
+        folds.producers.load(sections["producers"])
     except _READ_ERRORS as error:
         raise SnapshotInvalid(f"snapshot does not fit: {error}") from error
     return folds

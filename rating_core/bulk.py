@@ -26,10 +26,10 @@ from rating_core.kernels.fast64 import (
     names_plans,
     rate_plan,
     rate_plans,
-    rate_short_plan,
 )
 from rating_core.kernels.fast128 import OUT_OF_RANGE_AMOUNT, finish_rows, open_rows
 from rating_core.kernels.settle import OPEN, pick_column, settle_rows
+from rating_core.kernels.vector64 import rate_package_plan, rate_short_plan
 from rating_core.limbs import Int64Array
 from rating_core.statement import LineKind
 from rating_core.threads import check_threads, run_chunks
@@ -118,7 +118,9 @@ def rate_chunk(
     elif tables.short(plan):
         failed = rate_short_plan(narrow, plan, quantities, out)
     else:
-        failed = rate_plan(narrow, plan, quantities, out)
+        greatest = tables.package_greatest(plan)
+        failed = greatest < 0 or rate_package_plan(narrow, plan, greatest, quantities, out)
+        failed = failed and rate_plan(narrow, plan, quantities, out)
     if not failed:
         return
     left = finish_rows(narrow, wide, plan_index, plan, quantities, out)

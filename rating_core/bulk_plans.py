@@ -14,9 +14,10 @@ from rating_core.catalog import ChargeModel, Plan
 from rating_core.charge_line import ABSENT, ChargeLine, charge_line
 from rating_core.compile import CompiledPlans, compile_plans
 from rating_core.errors import RowStatus
-from rating_core.kernels.fast64 import Table64
+from rating_core.kernels.fast64 import SHIFT_MASK, Table64
 from rating_core.kernels.fast128 import OUT_OF_RANGE_AMOUNT, Table128
 from rating_core.kernels.settle import SettleTables
+from rating_core.kernels.vector64 import HALF_BITS, PACKAGE_THRESHOLDS
 from rating_core.limbs import Int64Array
 from rating_core.pipeline import RatedRows, rate_rows
 from rating_core.settle_tables import meter_positions, settle_tables
@@ -40,6 +41,14 @@ class ChargeTables:
     def short(self, plan: int) -> bool:
         """Return whether `rate_short_plan` can price plan ``plan``."""
         return self.narrow.shape.levels == 1 and self.lines[plan].blocks is None
+
+    def package_greatest(self, plan: int) -> int:
+        """Return the greatest quantity that `rate_package_plan` may price, −1 if none (S3)."""
+        line, shape = self.lines[plan], self.narrow.shape
+        if line.blocks is None or shape.levels > 1 or len(line.pieces) > PACKAGE_THRESHOLDS + 1:
+            return -1
+        shift = int(self.narrow.words[plan * shape.stride + shape.head]) & SHIFT_MASK
+        return line.blocks.greatest(((1 << HALF_BITS) - 1) >> shift)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from rating_core.kernels.fast64 import (
     REFUSES_NEGATIVE,
     SHIFT_MASK,
     SHORT,
+    TOP_KEYS,
     Shape64,
     Table64,
 )
@@ -102,8 +103,9 @@ def row64(line: ChargeLine, shape: Shape64) -> list[int]:
     if shape.block:
         guard = min(guard, counted.exact, (WORD - 1) >> block_shift)
     head = (min(guard + 1, GUARD_MASK) if fits else 0) & GUARD_MASK | shift
-    words = [head | REFUSES_NEGATIVE if line.signed else head]
-    words += _level_words([piece.threshold for piece in line.pieces[1:]], shape)
+    head = head | REFUSES_NEGATIVE if line.signed else head
+    words = _level_words([piece.threshold for piece in line.pieces[1:]], shape)
+    words.insert(shape.head, head)
     for part in fixed + [fixed[-1]] * (shape.thresholds + 1 - len(fixed)):
         words += [part.slope, *words_of(part.offset, 2)]
     if shape.tie:
@@ -122,15 +124,16 @@ def _level_words(thresholds: list[int], shape: Shape64) -> list[int]:
     words: list[int] = []
     for depth in range(shape.levels - 1, -1, -1):
         above = level[SHORT - 1 :: SHORT]
-        size = _level_size(depth) if depth < shape.levels - 1 else SHORT * (len(level) // SHORT + 1)
+        lowest = depth == shape.levels - 1
+        size = SHORT * (len(level) // SHORT + 1) if lowest else _level_room(depth)
         words = level + [INT64_GREATEST] * (size - len(level)) + words
         level = above
     return words
 
 
-def _level_size(depth: int) -> int:
-    """Return the words of a level above the lowest one, 0 the highest."""
-    return SHORT if depth == 0 else (SHORT + 1) * SHORT**depth
+def _level_room(depth: int) -> int:
+    """Return the thresholds that a level above the lowest one has room for, 0 the highest."""
+    return TOP_KEYS if depth == 0 else SHORT * (_level_room(depth - 1) + 1)
 
 
 def row128(line: ChargeLine) -> list[int]:
@@ -158,19 +161,21 @@ def _three(line: _Fixed) -> list[int]:
 
 def _shape(thresholds: int, ties: bool, blocks: bool) -> Shape64:
     """Return the layout of rows with so many thresholds and these optional words."""
-    levels, size, rest = 1, thresholds, thresholds
+    levels, size, rest, head = 1, thresholds, thresholds, thresholds
     if thresholds > SHORT:
-        size = SHORT * (thresholds // SHORT + 1)
-        while rest > SHORT:
+        size, head = SHORT * (thresholds // SHORT + 1), TOP_KEYS
+        while rest > _level_room(0):
             rest //= SHORT
-            size += _level_size(levels - 1)
+            size += _level_room(levels - 1)
             levels += 1
-    piece = fast64.HEAD_WORDS + size
+    piece = size + 1
     tie = piece + fast64.PIECE_WORDS * (thresholds + 1)
     block = tie + ties
     end = block + (fast64.BLOCK_WORDS if blocks else 0)
     stride = end + -end % fast64.LINE_WORDS
-    return Shape64(stride, levels, thresholds, piece, tie if ties else 0, block if blocks else 0)
+    return Shape64(
+        stride, levels, thresholds, head, piece, tie if ties else 0, block if blocks else 0
+    )
 
 
 def _shape_of(lines: Sequence[ChargeLine]) -> Shape64:

@@ -114,12 +114,12 @@ def finish_rows(
 
     The plan of a row is ``plan_index[row]``, or ``fixed_plan`` where that is ≥ 0. Open rows get 0.
     """
-    narrow, stride = word_view(table.words), table.shape.stride
+    narrow, shape = word_view(table.words), table.shape
     view, starts = word_view(wide.words), wide.starts
     still_open = 0
     for row in range(len(quantities)):
         plan = fixed_plan if fixed_plan >= 0 else int(plan_index[row])
-        if not vouched(word_at(narrow, plan * stride), quantities[row]):
+        if not vouched(word_at(narrow, plan * shape.stride + shape.head), quantities[row]):
             out[row], proved = amount128(view, starts[plan], quantities[row])
             still_open += not proved
     return still_open
@@ -135,12 +135,12 @@ def open_rows(
     rows: Int64Array,
 ) -> None:
     """Write to ``rows`` the rows that `finish_rows` left open, as many as it counted."""
-    narrow, stride = word_view(table.words), table.shape.stride
+    narrow, shape = word_view(table.words), table.shape
     view, starts = word_view(wide.words), wide.starts
     count = 0
     for row in range(len(quantities)):
         plan = fixed_plan if fixed_plan >= 0 else int(plan_index[row])
-        if not vouched(word_at(narrow, plan * stride), quantities[row]):
+        if not vouched(word_at(narrow, plan * shape.stride + shape.head), quantities[row]):
             _, proved = amount128(view, starts[plan], quantities[row])
             if not proved:
                 rows[count] = row

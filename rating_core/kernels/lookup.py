@@ -14,8 +14,8 @@ from numba.extending import intrinsic, overload
 from rating_core.int128 import types
 from rating_core.limbs import Int64Array
 
-LANES = 4
-"""Thresholds that are compared at once; rows of thresholds are padded to a multiple."""
+LANES = 8
+"""Words that are compared at once: a cache line of them."""
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 _BYTE = ir.IntType(8)
@@ -55,6 +55,8 @@ def _emit_count(_: Any, builder: Any, __: Any, arguments: list[Any]) -> Any:
     quantity = builder.shuffle_vector(first, unset, same)
     above = builder.icmp_signed(">", quantity, thresholds)
     bits = builder.zext(builder.bitcast(above, ir.IntType(LANES)), _I64)
+    counted = builder.sub(builder.shl(ir.Constant(_I64, 1), arguments[3]), ir.Constant(_I64, 1))
+    bits = builder.and_(bits, counted)
     return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [_I64]), [bits])
 
 
@@ -65,7 +67,7 @@ def _emit_word(_: Any, builder: Any, __: Any, arguments: list[Any]) -> Any:
 _word = types.int64
 _view: Any = intrinsic(lambda _, words: (_word(words), _emit_view))
 _prefetch: Any = intrinsic(lambda _, view, place: (types.void(_word, _word), _emit_prefetch))
-_count: Any = intrinsic(lambda _, view, place, quantity: (_word(_word, _word, _word), _emit_count))
+_count: Any = intrinsic(lambda _, view, place, quantity, count: (_word(*[_word] * 4), _emit_count))
 _load: Any = intrinsic(lambda _, view, place: (_word(_word, _word), _emit_word))
 
 
@@ -87,9 +89,12 @@ def word_at(view: WordView, place: int) -> int:
     return int(view[place])
 
 
-def count_above(view: WordView, place: int, quantity: int) -> int:
-    """Return how many of the `LANES` thresholds from word ``place`` on ``quantity`` exceeds."""
-    return int((view[place : place + LANES] < quantity).sum())
+def count_above(view: WordView, place: int, quantity: int, count: int) -> int:
+    """Return how many of ``count`` ≤ `LANES` thresholds from word ``place`` on it exceeds.
+
+    All `LANES` words must be there: compiled code reads them at once.
+    """
+    return int((view[place : place + count] < quantity).sum())
 
 
 overload(word_view, inline="always")(
@@ -102,5 +107,9 @@ overload(word_at, inline="always")(
     lambda view, place: lambda view, place: _load(view, place)  # noqa: PLW0108 - as in int128
 )
 overload(count_above, inline="always")(
-    lambda view, place, quantity: lambda view, place, quantity: _count(view, place, quantity)  # noqa: PLW0108 - as in int128
+    lambda view, place, quantity, count: (
+        lambda view, place, quantity, count: _count(  # noqa: PLW0108 - as in int128
+            view, place, quantity, count
+        )
+    )
 )

@@ -37,7 +37,8 @@ ROOT = Path(__file__).parents[2]
 def _guards(bulk: BulkPlans, plan: int, position: int) -> tuple[int, int]:
     """Return the greatest quantities that 64 and 128 bits vouch for, below 0 if there is none."""
     tables = bulk.positions[position]
-    narrow = int(tables.narrow.words[plan * tables.narrow.shape.stride]) & GUARD_MASK
+    shape = tables.narrow.shape
+    narrow = int(tables.narrow.words[plan * shape.stride + shape.head]) & GUARD_MASK
     return narrow - 1, int(tables.wide.words[tables.wide.starts[plan]])
 
 

@@ -7,12 +7,12 @@ errors cannot reach the next multiple of 1 ÷ denominator, so that cutting still
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from rating_core.charge_line import ABSENT, Blocks, ChargeLine, greatest_quantity
-from rating_core.int128 import WORD, signed_word, words_of
+from rating_core.int128 import MASK, WORD, WORD_BITS
 from rating_core.kernels import fast64, fast128
 from rating_core.kernels.fast64 import (
     GUARD_MASK,
@@ -33,8 +33,7 @@ _PADDING_MAX = 4
 """A table may be padded to so many times the size of its plans, or to `_TABLE_WORDS_FREE`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fixed:
+class _Fixed(NamedTuple):
     """A line in units of 2^-bits, slope and offset rounded up, and where that is exact.
 
     ``exact`` is the greatest quantity up to which the errors cannot reach the next integer.
@@ -50,11 +49,18 @@ def _fixed(
 ) -> _Fixed:
     """Return (slope × (q << shift) + offset) ÷ denominator in units of 2^-bits."""
     unit = 1 << bits
-    scaled = slope << (bits - shift)
-    up_slope, up_offset = -(-scaled // denominator), -(-offset * unit // denominator)
-    slope_error = (up_slope * denominator - scaled) << shift
-    offset_error = up_offset * denominator - offset * unit
-    exact = greatest_quantity(unit - 1 - offset_error, slope_error, blocks)
+    up_slope, rest = divmod(slope << (bits - shift), denominator)
+    up_offset, offset_rest = divmod(offset << bits, denominator)
+    top, slope_error = unit - 1, 0
+    if rest:
+        up_slope += 1
+        slope_error = (denominator - rest) << shift
+    if offset_rest:
+        up_offset += 1
+        top -= denominator - offset_rest
+    if not slope_error:
+        return _Fixed(up_slope, up_offset, INT64_GREATEST if top >= 0 else BELOW_ALL)
+    exact = greatest_quantity(top, slope_error, blocks)
     return _Fixed(up_slope, up_offset, exact)
 
 
@@ -76,19 +82,20 @@ def _block_line(blocks: Blocks | None, bits: int, shift: int) -> _Fixed:
     return _fixed(blocks.slope, blocks.block - 1 - blocks.offset, blocks.block, bits, shift, None)
 
 
-def _slope_shift(slopes: Sequence[int], denominator: int) -> int | None:
-    """Return the least shift with which all slopes are below 2^64 in units of 2^-64."""
-    for shift in range(SHIFT_MASK + 1):
-        if -(-(max(slopes) << (64 - shift)) // denominator) < WORD:
-            return shift
-    return None
+def _slope_shift(slope: int, denominator: int) -> int | None:
+    """Return the least shift with which ``slope`` is below 2^64 in units of 2^-64."""
+    # ceil(slope × 2^(64 − shift) ÷ denominator) < 2^64, within one of a difference of lengths
+    shift = max(0, slope.bit_length() - denominator.bit_length())
+    while -(-(slope << WORD_BITS) // (denominator << shift)) >= WORD:
+        shift += 1
+    return shift if shift <= SHIFT_MASK else None
 
 
 def row64(line: ChargeLine, shape: Shape64) -> list[int]:
-    """Return the words of the charge's row in a `Table64` of that shape."""
-    shift = _slope_shift([piece.slope for piece in line.pieces], line.denominator)
+    """Return the unsigned words of the charge's row in a `Table64` of that shape."""
+    shift = _slope_shift(max([piece.slope for piece in line.pieces]), line.denominator)
     # at least 1, because the slope of q itself, 1, is not below 2^64 in units of 2^-64
-    block_shift = _slope_shift([line.blocks.slope], line.blocks.block) if line.blocks else 1
+    block_shift = _slope_shift(line.blocks.slope, line.blocks.block) if line.blocks else 1
     fits = len(line.pieces) <= shape.thresholds + 1
     if not fits or shift is None or block_shift is None:
         line, shift, block_shift, fits = ABSENT, 0, 1, False
@@ -105,15 +112,15 @@ def row64(line: ChargeLine, shape: Shape64) -> list[int]:
     head = (min(guard + 1, GUARD_MASK) if fits else 0) & GUARD_MASK | shift
     head = head | REFUSES_NEGATIVE if line.signed else head
     words = _level_words([piece.threshold for piece in line.pieces[1:]], shape)
-    words.insert(shape.head, head)
+    words.insert(shape.head, head & MASK)
     for part in fixed + [fixed[-1]] * (shape.thresholds + 1 - len(fixed)):
-        words += [part.slope, *words_of(part.offset, 2)]
+        words += (part.slope, part.offset & MASK, part.offset >> WORD_BITS & MASK)
     if shape.tie:
         words.append(-(-WORD // line.denominator) if line.half_even else 0)
     if shape.block:
-        words += [counted.slope, *words_of(counted.offset, 2), block_shift]
-    words += [0] * (shape.stride - len(words))
-    return [signed_word(word) for word in words]
+        offset = counted.offset
+        words += (counted.slope, offset & MASK, offset >> WORD_BITS & MASK, block_shift)
+    return words + [0] * (shape.stride - len(words))
 
 
 def _level_words(thresholds: list[int], shape: Shape64) -> list[int]:
@@ -137,26 +144,43 @@ def _level_room(depth: int) -> int:
 
 
 def row128(line: ChargeLine) -> list[int]:
-    """Return the words of the charge's row in a `Table128`."""
+    """Return the unsigned words of the charge's row in a `Table128`."""
     fixed = [
         _fixed(piece.slope, piece.offset, line.denominator, 128, 0, line.blocks)
         for piece in line.pieces
     ]
     guard = _guard(line, [part.exact for part in fixed])
-    tie_low, tie_high = words_of(-(-_WIDE // line.denominator) if line.half_even else 0, 2)
-    words = [tie_high, tie_low, int(line.signed), len(line.pieces), int(line.blocks is not None)]
+    tie = -(-_WIDE // line.denominator) if line.half_even else 0
+    words = [
+        tie >> WORD_BITS,
+        tie & MASK,
+        int(line.signed),
+        len(line.pieces),
+        int(line.blocks is not None),
+    ]
     words += [0] * (fast128.HEADER - 1 - len(words))
     if line.blocks is not None:
         counted = _block_line(line.blocks, 128, 0)
         guard = min(guard, counted.exact, line.blocks.greatest(INT64_GREATEST))
-        words += [BELOW_ALL, INT64_GREATEST, *_three(counted)]
+        words += _piece128(BELOW_ALL, INT64_GREATEST, counted)
     for piece, part in zip(line.pieces, fixed, strict=True):
-        words += [piece.threshold, piece.limit, *_three(part)]
-    return [guard, *words]
+        words += _piece128(piece.threshold, piece.limit, part)
+    return [guard & MASK, *words]
 
 
-def _three(line: _Fixed) -> list[int]:
-    return [*words_of(line.slope, 3)[::-1], *words_of(line.offset, 3)[::-1]]
+def _piece128(threshold: int, limit: int, line: _Fixed) -> tuple[int, ...]:
+    """Return the words of a piece, as `Piece128` names them."""
+    slope, offset = line.slope, line.offset
+    return (
+        threshold & MASK,
+        limit & MASK,
+        slope >> 2 * WORD_BITS & MASK,
+        slope >> WORD_BITS & MASK,
+        slope & MASK,
+        offset >> 2 * WORD_BITS & MASK,
+        offset >> WORD_BITS & MASK,
+        offset & MASK,
+    )
 
 
 def _shape(thresholds: int, ties: bool, blocks: bool) -> Shape64:
@@ -193,11 +217,11 @@ def _shape_of(lines: Sequence[ChargeLine]) -> Shape64:
 
 
 def _at_line(words: Sequence[int]) -> Int64Array:
-    """Return words as an array that begins at a cache line."""
-    room = np.zeros(len(words) + fast64.LINE_WORDS, dtype=np.int64)
+    """Return unsigned words as an array of int64 that begins at a cache line."""
+    room = np.zeros(len(words) + fast64.LINE_WORDS, dtype=np.uint64)
     skipped = -room.ctypes.data // 8 % fast64.LINE_WORDS
-    room[skipped : skipped + len(words)] = words
-    return room[skipped : skipped + len(words)]
+    room[skipped : skipped + len(words)] = np.array(words, dtype=np.uint64)
+    return room[skipped : skipped + len(words)].view(np.int64)
 
 
 def table64(lines: Sequence[ChargeLine]) -> Table64:

@@ -10,23 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from math import gcd, lcm
+from math import gcd
+from typing import NamedTuple
 
 from rating_core.bands import percentage_band
 from rating_core.catalog import Charge, ChargeModel, Plan
 from rating_core.compile import PIECES
 from rating_core.kernels.package import package_blocks
-from rating_core.kernels.piece import BELOW_ALL, NOTHING, Piece
+from rating_core.kernels.piece import BELOW_ALL, NUMBER_UNIT, PIECE_UNIT, Piece, number
 from rating_core.limbs import INT64_GREATEST
-from rating_core.units import PERCENT_SCALE_MAX, RoundingMode, round_fraction, to_units
+from rating_core.units import PERCENT_SCALE_MAX, SCALE_MAX, RoundingMode, round_fraction, to_units
 
 _ALL = 100 * 10**PERCENT_SCALE_MAX
 """100 percent in the units of percentages."""
 _HALVES = (RoundingMode.HALF_UP, RoundingMode.HALF_EVEN)
 
 
-@dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(NamedTuple):
     """(slope × q + offset) ÷ denominator above ``threshold``; out of range above ``limit``."""
 
     threshold: int
@@ -82,13 +82,13 @@ def charge_line(plan: Plan, position: int) -> ChargeLine:
     raw = _pieces(charge, scale)
     unit = 2 * 10**plan.rounding.scale
     # the model's amounts are integers over ``listed``, an even number, discounted over ``whole``
-    base = lcm(*(part.denominator for piece in raw for part in (piece.slope, piece.offset)))
-    listed = 2 * base
-    slopes = [unit * piece.slope.numerator * (base // piece.slope.denominator) for piece in raw]
-    offsets = [unit * piece.offset.numerator * (base // piece.offset.denominator) for piece in raw]
+    listed = 2 * PIECE_UNIT
+    slopes = [unit * piece.slope for piece in raw]
+    offsets = [unit * piece.offset for piece in raw]
     percent = to_units(charge.discount_percent, PERCENT_SCALE_MAX)
-    keep, whole = _ALL - percent, listed * _ALL
-    common = gcd(whole, *(keep * value for value in (*slopes, *offsets)))
+    keep, all_of_it = (_ALL - percent, _ALL) if percent else (1, 1)
+    whole = listed * all_of_it
+    common = gcd(whole, keep * gcd(*slopes, *offsets))
     if mode in _HALVES and whole // common % 2:
         common //= 2
     denominator = whole // common
@@ -146,21 +146,19 @@ def greatest_quantity(top: int, slope: int, blocks: Blocks | None) -> int:
 def _pieces(charge: Charge, scale: int) -> list[Piece]:
     """Return the pieces of the model; of a package charge by blocks, of a percentage by event."""
     if charge.model is ChargeModel.PACKAGE:
-        included = Fraction(charge.included_units) * 10**scale
-        price = Fraction(charge.package_price)
-        threshold = min(included // 1, INT64_GREATEST)
-        return [Piece(BELOW_ALL, NOTHING, NOTHING), Piece(threshold, price, NOTHING)]
+        threshold = number(charge.included_units) // 10 ** (SCALE_MAX - scale)
+        price = number(charge.package_price) * NUMBER_UNIT
+        return [Piece(BELOW_ALL, 0, 0), Piece(min(threshold, INT64_GREATEST), price, 0)]
     if charge.model is not ChargeModel.PERCENTAGE:
         return PIECES[charge.model](charge, scale)
     band = percentage_band(charge, scale)
-    rate = Fraction(charge.percent) / 100 / 10**scale
-    pieces = [Piece(BELOW_ALL, rate, Fraction(charge.fixed_fee_per_event))]
+    fixed, rate, floor, ceiling = (piece.slope for piece in PIECES[charge.model](charge, scale))
+    pieces = [Piece(BELOW_ALL, rate, fixed)]
     if band.floor_max is not None:
-        pieces[0] = Piece(band.floor_max, rate, Fraction(charge.fixed_fee_per_event))
-        pieces.insert(0, Piece(BELOW_ALL, NOTHING, Fraction(charge.min_per_event or 0)))
+        pieces = [Piece(BELOW_ALL, 0, floor), Piece(band.floor_max, rate, fixed)]
     if band.ceiling_min is not None:
         threshold = max(band.ceiling_min - 1, pieces[-1].threshold)
-        pieces.append(Piece(threshold, NOTHING, Fraction(charge.max_per_event or 0)))
+        pieces.append(Piece(threshold, 0, ceiling))
     return pieces
 
 

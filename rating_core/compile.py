@@ -28,7 +28,7 @@ from rating_core.kernels.graduated_percentage import graduated_percentage_pieces
 from rating_core.kernels.package import Blocks, package_blocks, package_pieces
 from rating_core.kernels.per_unit import per_unit_pieces
 from rating_core.kernels.percentage import PERCENTAGE_INPUTS, percentage_pieces
-from rating_core.kernels.piece import Piece
+from rating_core.kernels.piece import PIECE_UNIT, Piece
 from rating_core.kernels.stairstep import stairstep_pieces
 from rating_core.kernels.tables import (
     MODE_CODES,
@@ -102,10 +102,10 @@ class _PricedCharge:
 
     def values(self) -> list[Fraction]:
         """Return the amounts whose multiples make up all amounts of the charge."""
-        prices = [price for piece in self.pieces for price in (piece.slope, piece.offset)]
+        parts = [part for piece in self.pieces for part in (piece.slope, piece.offset)]
         bounds = (self.charge.maximum_amount, self.charge.minimum_amount)
         return [
-            *prices,
+            *(Fraction(part, PIECE_UNIT) for part in parts),
             self.block_price,
             *(Fraction(bound) for bound in bounds if bound is not None),
         ]
@@ -290,8 +290,8 @@ def _add_charge(
     for piece in priced.pieces:
         record = {
             PieceColumn.THRESHOLD: piece.threshold,
-            PieceColumn.SLOPE: builder.row(_numerator(piece.slope, denominator)),
-            PieceColumn.OFFSET: builder.row(_numerator(piece.offset, denominator)),
+            PieceColumn.SLOPE: builder.row(piece.slope * denominator // PIECE_UNIT),
+            PieceColumn.OFFSET: builder.row(piece.offset * denominator // PIECE_UNIT),
         }
         builder.pieces.append([record[column] for column in PieceColumn])
     # a block of 2^29 where there is none: the column must name some row

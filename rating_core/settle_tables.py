@@ -40,6 +40,8 @@ def _bound(amount: Decimal | None, plan: Plan, absent: int) -> int:
 
 def _unit(entries: Sequence[PricedCommitment], scale: int) -> int:
     """Return the least D over which every step of the commitments is an integer (S5.2)."""
+    if not entries:
+        return 1
     amounts = [part * 10**scale for entry in entries for part in (entry.limit, entry.fee)]
     factors = [part for entry in entries for part in (entry.saved, entry.overage_factor)]
     return lcm(*(part.denominator for part in amounts)) * lcm(
@@ -92,26 +94,27 @@ def settle_tables(plans: Sequence[Plan]) -> SettleTables:
         unit = _unit(entries, scale)
         minimum = _bound(plan.minimum_amount, plan, INT64_LEAST)
         guard = _guard(plan, entries, unit, minimum)
-        positions = {charge.id: place for place, charge in enumerate(plan.charges)}
         start = len(commitments)
         for entry in entries if guard >= 0 else ():
+            positions = {charge.id: place for place, charge in enumerate(plan.charges)}
             covered = sorted({positions[charge_id] for charge_id in entry.commitment.covers})
             place = len(covers)
             covers += covered
             commitments.append(_commitment(entry, unit, scale, place, len(covers)))
-        columns = {
-            PlanWord.CHARGES: len(plan.charges),
-            PlanWord.GUARD: guard,
-            PlanWord.MODE: MODE_CODES[plan.rounding.mode],
-            PlanWord.COMMITMENT_START: start,
-            PlanWord.COMMITMENT_END: len(commitments),
-            PlanWord.UNIT: unit if entries and guard >= 0 else 1,
-            PlanWord.MAXIMUM: min(
-                _bound(plan.maximum_amount, plan, INT64_GREATEST), INT64_GREATEST
-            ),
-            PlanWord.MINIMUM: minimum if guard >= 0 else 0,
-        }
-        records.append([columns[column] for column in PlanWord])
+        maximum = _bound(plan.maximum_amount, plan, INT64_GREATEST)
+        # in the order of `PlanWord`
+        records.append(
+            [
+                len(plan.charges),
+                guard,
+                MODE_CODES[plan.rounding.mode],
+                start,
+                len(commitments),
+                unit if guard >= 0 else 1,
+                min(maximum, INT64_GREATEST),
+                minimum if guard >= 0 else 0,
+            ]
+        )
     return SettleTables(
         _records(records, len(PlanWord)),
         _records(commitments, len(CommitmentWord)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal, Inexact
 from enum import StrEnum
 from fractions import Fraction
 
@@ -16,7 +16,8 @@ NUMBER_LIMIT = Decimal(10**15)
 """Plan numbers are smaller than this (S1.2)."""
 
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
-_EXACT_DIGITS = 4096
+_EXACT = Context(prec=4096, traps=[Inexact])
+"""Arithmetic that raises where it would have to round."""
 
 
 class RoundingMode(StrEnum):
@@ -63,11 +64,12 @@ def decimals(value: Decimal) -> int:
 
 def to_units(value: Decimal, scale: int) -> int:
     """Return ``value`` as an integer in units of 10^-scale; ValueError if it has more decimals."""
-    if decimals(value) > scale:
-        raise ValueError(f"{value} has more than {scale} decimals")
-    with localcontext() as context:
-        context.prec = _EXACT_DIGITS
-        return int(value.scaleb(scale))
+    if not value.is_finite():
+        raise TypeError(f"not a finite number: {value}")
+    try:
+        return int(_EXACT.to_integral_exact(_EXACT.scaleb(value, scale)))
+    except Inexact:
+        raise ValueError(f"{value} has more than {scale} decimals") from None
 
 
 def from_units(units: int, scale: int) -> Decimal:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from rating_core.catalog import Charge
 from rating_core.jit import kernel
-from rating_core.kernels.piece import BELOW_ALL, NOTHING, Piece
+from rating_core.kernels.piece import BELOW_ALL, NUMBER_UNIT, Piece, number
 from rating_core.kernels.tables import ChargeColumn, PieceColumn, PlanTables, Scratch, ScratchRow
 from rating_core.limbs import Int64Array, assign
 
@@ -16,7 +14,7 @@ def flat_fee_pieces(
     meter_scale: int,  # noqa: ARG001 - one signature for all models
 ) -> list[Piece]:
     """Return the one piece of a flat fee, its amount."""
-    return [Piece(BELOW_ALL, NOTHING, Fraction(charge.amount))]
+    return [Piece(BELOW_ALL, 0, number(charge.amount) * NUMBER_UNIT)]
 
 
 @kernel

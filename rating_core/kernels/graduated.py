@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from rating_core.catalog import Charge
 from rating_core.jit import kernel
-from rating_core.kernels.piece import NOTHING, Piece, piece_amount, tier_spans, zero_piece
+from rating_core.kernels.piece import (
+    NUMBER_UNIT,
+    Piece,
+    number,
+    piece_amount,
+    tier_spans,
+    zero_piece,
+)
 from rating_core.kernels.tables import PlanTables, Scratch
 from rating_core.limbs import Int64Array
+from rating_core.units import SCALE_MAX
 
 
 def graduated_pieces(
-    charge: Charge, meter_scale: int, prices: list[Fraction] | None = None
+    charge: Charge, meter_scale: int, prices: list[int] | None = None
 ) -> list[Piece]:
     """Return one piece a tier; its offset holds the cumulative amount of the tiers below.
 
-    ``prices`` are amounts per scale unit, one a tier; default the tiers' unit prices.
+    ``prices`` are amounts per unit in 10^-12, one a tier; default the tiers' unit prices.
     """
     if prices is None:
-        prices = [Fraction(tier.unit_price) / 10**meter_scale for tier in charge.tiers]
+        prices = [number(tier.unit_price) for tier in charge.tiers]
+    unit = 10 ** (SCALE_MAX - meter_scale)
     pieces = [zero_piece(charge)]
-    below = NOTHING
-    spans = tier_spans(charge, meter_scale)
-    for index, (span, price) in enumerate(zip(spans, prices, strict=True)):
-        below += Fraction(span.tier.flat_fee)
+    below, lower, price_below = 0, 0, 0
+    for span, price in zip(tier_spans(charge, meter_scale), prices, strict=True):
+        below += (span.lower - lower) * price_below + span.fee * NUMBER_UNIT
         offset = below - (span.lower + span.included) * price
-        pieces.append(Piece(span.threshold, price, offset))
-        if index + 1 < len(spans):
-            below += (spans[index + 1].lower - span.lower) * price
+        pieces.append(Piece(span.threshold, price * unit, offset))
+        lower, price_below = span.lower, price
     return pieces
 
 

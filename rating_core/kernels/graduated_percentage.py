@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from rating_core.catalog import Charge
 from rating_core.jit import kernel
 from rating_core.kernels.graduated import graduated_pieces
-from rating_core.kernels.piece import Piece, piece_amount
+from rating_core.kernels.piece import Piece, percent_price, piece_amount
 from rating_core.kernels.tables import PlanTables, Scratch
 from rating_core.limbs import Int64Array
 
 
 def graduated_percentage_pieces(charge: Charge, meter_scale: int) -> list[Piece]:
     """Return the pieces of `graduated` with percent ÷ 100 for a price."""
-    percent_unit = 100 * 10**meter_scale
-    return graduated_pieces(
-        charge, meter_scale, [Fraction(tier.percent) / percent_unit for tier in charge.tiers]
-    )
+    prices = [percent_price(tier.percent) for tier in charge.tiers]
+    return graduated_pieces(charge, meter_scale, prices)
 
 
 @kernel

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from rating_core.catalog import Charge
 from rating_core.jit import kernel
-from rating_core.kernels.piece import BELOW_ALL, NOTHING, Piece, piece_amount
+from rating_core.kernels.piece import BELOW_ALL, Piece, number, piece_amount
 from rating_core.kernels.tables import PlanTables, Scratch
 from rating_core.limbs import Int64Array
-from rating_core.units import INT64_MAX
+from rating_core.units import INT64_MAX, SCALE_MAX
 
 
 def per_unit_pieces(charge: Charge, meter_scale: int) -> list[Piece]:
     """Return the pieces: nothing up to the included units, above them the price (S3.3)."""
-    included = Fraction(charge.included_units) * 10**meter_scale
-    price = Fraction(charge.unit_price) / 10**meter_scale
-    threshold = min(included // 1, INT64_MAX)
-    return [Piece(BELOW_ALL, NOTHING, NOTHING), Piece(threshold, price, -included * price)]
+    unit = 10 ** (SCALE_MAX - meter_scale)
+    included, price = number(charge.included_units), number(charge.unit_price)
+    threshold = min(included // unit, INT64_MAX)
+    return [Piece(BELOW_ALL, 0, 0), Piece(threshold, price * unit, -included * price)]
 
 
 @kernel

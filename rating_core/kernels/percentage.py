@@ -6,13 +6,18 @@ linear in four inputs: events between the bounds, their sum, events at the floor
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from rating_core.catalog import Charge
 from rating_core.jit import kernel
-from rating_core.kernels.piece import BELOW_ALL, NOTHING, Piece
+from rating_core.kernels.piece import (
+    BELOW_ALL,
+    NUMBER_UNIT,
+    Piece,
+    number,
+    percent_price,
+)
 from rating_core.kernels.tables import ChargeColumn, PieceColumn, PlanTables, Scratch, ScratchRow
 from rating_core.limbs import Int64Array, add, clear, multiply_int64
+from rating_core.units import SCALE_MAX
 
 PERCENTAGE_INPUTS = 4
 """Input columns: between_events, between_sum (scale units), floor_events, ceiling_events."""
@@ -20,13 +25,11 @@ PERCENTAGE_INPUTS = 4
 
 def percentage_pieces(charge: Charge, meter_scale: int) -> list[Piece]:
     """Return one piece an input: the amount of one event, or of one scale unit of the sum."""
-    amounts = (
-        Fraction(charge.fixed_fee_per_event),
-        Fraction(charge.percent) / 100 / 10**meter_scale,
-        Fraction(charge.min_per_event or 0),
-        Fraction(charge.max_per_event or 0),
-    )
-    return [Piece(BELOW_ALL, amount, NOTHING) for amount in amounts]
+    fixed = number(charge.fixed_fee_per_event) * NUMBER_UNIT
+    rate = percent_price(charge.percent) * 10 ** (SCALE_MAX - meter_scale)
+    bounds = (charge.min_per_event, charge.max_per_event)
+    floor, ceiling = (0 if bound is None else number(bound) * NUMBER_UNIT for bound in bounds)
+    return [Piece(BELOW_ALL, amount, 0) for amount in (fixed, rate, floor, ceiling)]
 
 
 @kernel

@@ -8,60 +8,74 @@ exactly if it is above the bound's floor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
-from rating_core.catalog import Charge, Tier
+from rating_core.catalog import Charge
 from rating_core.jit import kernel
 from rating_core.kernels.tables import ChargeColumn, PieceColumn, PlanTables, Scratch, ScratchRow
 from rating_core.limbs import Int64Array, add, multiply_int64
-from rating_core.units import INT64_MAX
+from rating_core.units import INT64_MAX, PERCENT_SCALE_MAX, SCALE_MAX, to_units
 
-NOTHING = Fraction(0)
 BELOW_ALL = -1
+PIECE_UNIT = 10 ** (2 * SCALE_MAX)
+"""Slopes and offsets are in units of 1 ÷ this: numbers of a plan, and products of two (S1.2)."""
+NUMBER_UNIT = 10**SCALE_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Quantities above ``threshold`` cost slope × quantity + offset, until the next piece.
 
     ``threshold`` and the quantity are in the meter's scale units, ``slope`` and ``offset`` exact
-    amounts of the currency.
+    amounts of the currency in units of 1 ÷ `PIECE_UNIT`.
     """
 
     threshold: int
-    slope: Fraction
-    offset: Fraction
+    slope: int
+    offset: int
 
     def bound(self) -> Fraction:
         """Return what neither the amount nor an intermediate result can exceed."""
-        return abs(self.slope) * INT64_MAX + abs(self.offset)
+        return Fraction(abs(self.slope) * INT64_MAX + abs(self.offset), PIECE_UNIT)
 
 
-@dataclass(frozen=True, slots=True)
-class TierSpan:
-    """A tier with its lower bound, exclusive, above included units, in the meter's scale units."""
+class TierSpan(NamedTuple):
+    """A tier's threshold, the greatest int64 quantity in scale units that does not enter it (S3.2).
 
-    tier: Tier
-    lower: Fraction
-    included: Fraction
+    ``lower`` is its lower bound, exclusive, above ``included`` units; both, as its ``fee``, are in
+    units of 10^-12.
+    """
 
-    @property
-    def threshold(self) -> int:
-        """The largest int64 quantity that does not enter the tier (S3.2)."""
-        return min((self.lower + self.included) // 1, INT64_MAX)
+    threshold: int
+    lower: int
+    included: int
+    fee: int
+
+
+def number(value: Decimal) -> int:
+    """Return a plan's number in units of 10^-12; ValueError if it has more decimals (S1.2)."""
+    # most flat fees are 0
+    return to_units(value, SCALE_MAX) if value else 0
+
+
+def percent_price(percent: Decimal) -> int:
+    """Return percent ÷ 100 in units of 10^-12."""
+    unit: int = 10 ** (SCALE_MAX - PERCENT_SCALE_MAX - 2)
+    return to_units(percent, PERCENT_SCALE_MAX) * unit
 
 
 def tier_spans(charge: Charge, meter_scale: int) -> list[TierSpan]:
     """Return the tiers of ``charge`` with their lower bounds (S3.1)."""
-    unit = 10**meter_scale
-    included = Fraction(charge.included_units) * unit
+    unit = 10 ** (SCALE_MAX - meter_scale)
+    included = number(charge.included_units)
     spans = []
-    lower = NOTHING
+    lower = 0
     for tier in charge.tiers:
-        spans.append(TierSpan(tier, lower, included))
+        threshold = min((lower + included) // unit, INT64_MAX)
+        spans.append(TierSpan(threshold, lower, included, number(tier.flat_fee)))
         if tier.up_to is not None:
-            lower = Fraction(tier.up_to) * unit
+            lower = number(tier.up_to)
     return spans
 
 
@@ -70,8 +84,9 @@ def zero_piece(charge: Charge) -> Piece:
 
     With ``flat_fee_at_zero_usage`` it bills the first tier's flat fee.
     """
-    fee = charge.tiers[0].flat_fee if charge.flat_fee_at_zero_usage and charge.tiers else 0
-    return Piece(BELOW_ALL, NOTHING, Fraction(fee))
+    if charge.flat_fee_at_zero_usage and charge.tiers:
+        return Piece(BELOW_ALL, 0, number(charge.tiers[0].flat_fee) * NUMBER_UNIT)
+    return Piece(BELOW_ALL, 0, 0)
 
 
 @kernel

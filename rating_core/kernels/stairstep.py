@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from rating_core.catalog import Charge
 from rating_core.jit import kernel
-from rating_core.kernels.piece import NOTHING, Piece, entered_piece, tier_spans, zero_piece
+from rating_core.kernels.piece import NUMBER_UNIT, Piece, entered_piece, tier_spans, zero_piece
 from rating_core.kernels.tables import ChargeColumn, PieceColumn, PlanTables, Scratch, ScratchRow
 from rating_core.limbs import Int64Array, assign
 
@@ -16,7 +14,7 @@ def stairstep_pieces(charge: Charge, meter_scale: int) -> list[Piece]:
     return [
         zero_piece(charge),
         *(
-            Piece(span.threshold, NOTHING, Fraction(span.tier.flat_fee))
+            Piece(span.threshold, 0, span.fee * NUMBER_UNIT)
             for span in tier_spans(charge, meter_scale)
         ),
     ]

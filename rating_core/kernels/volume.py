@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from rating_core.catalog import Charge
 from rating_core.jit import kernel
-from rating_core.kernels.piece import Piece, piece_amount, tier_spans, zero_piece
+from rating_core.kernels.piece import (
+    NUMBER_UNIT,
+    Piece,
+    number,
+    piece_amount,
+    tier_spans,
+    zero_piece,
+)
 from rating_core.kernels.tables import PlanTables, Scratch
 from rating_core.limbs import Int64Array
+from rating_core.units import SCALE_MAX
 
 
 def volume_pieces(charge: Charge, meter_scale: int) -> list[Piece]:
     """Return one piece a tier: its price for all units above the included ones, and its fee."""
     pieces = [zero_piece(charge)]
-    for span in tier_spans(charge, meter_scale):
-        price = Fraction(span.tier.unit_price) / 10**meter_scale
-        offset = Fraction(span.tier.flat_fee) - span.included * price
-        pieces.append(Piece(span.threshold, price, offset))
+    unit = 10 ** (SCALE_MAX - meter_scale)
+    for span, tier in zip(tier_spans(charge, meter_scale), charge.tiers, strict=True):
+        price = number(tier.unit_price)
+        offset = span.fee * NUMBER_UNIT - span.included * price
+        pieces.append(Piece(span.threshold, price * unit, offset))
     return pieces
 
 

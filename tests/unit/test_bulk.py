@@ -79,7 +79,7 @@ def simple() -> BulkPlans:
     return compile_bulk([_plan(_per_unit("0.01")), _plan(_per_unit("0.02"), fee)])
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 8, 9, 10, 16, 17, 64, 65, 72, 73, 130, 600])
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 8, 9, 10, 16, 17, 63, 64, 65, 66, 73, 130, 521, 600])
 @pytest.mark.parametrize("model", TIERED, ids=lambda model: model.value)
 def test_every_number_of_tiers_finds_its_tier(count: int, model: ChargeModel) -> None:
     """At each bound and beside it the amount is the pipeline's, for all depths of the search."""
@@ -92,6 +92,37 @@ def test_every_number_of_tiers_finds_its_tier(count: int, model: ChargeModel) ->
     np.testing.assert_array_equal(rate_quantities(bulk, quantities, column), expected)
     alone = compile_bulk(bulk.plans[:1])
     np.testing.assert_array_equal(rate_quantities(alone, quantities), expected)
+
+
+@pytest.mark.parametrize("mode", list(RoundingMode), ids=lambda mode: mode.value)
+def test_packages_beside_their_borders(mode: RoundingMode) -> None:
+    """Alone and in a mixed column, up to more than 2^32 blocks, with bounds and included units."""
+    price = Decimal("0.005")
+    bounds = {"minimum_amount": Decimal("0.01"), "maximum_amount": Decimal(10**9)}
+    keys: list[dict[str, Decimal]] = [
+        {"package_size": Decimal(7)},
+        {"package_size": Decimal(7), "included_units": Decimal(20), **bounds},
+        {"package_size": Decimal("0.3"), "discount_percent": Decimal("33.333333")},
+        {"package_size": Decimal("0.5"), "included_units": Decimal("2.5"), **bounds},
+    ]
+    plans = [
+        _plan(
+            Charge("box", ChargeModel.PACKAGE, meter="tokens", package_price=price, **each),
+            rounding=Rounding(mode),
+        )
+        for each in keys
+    ]
+    bulk = compile_bulk(plans)
+    near = [0, 7, 14, 20, 21, 28, *(7 << bits for bits in range(20, 40)), 7 * (2**32 - 1)]
+    near += [3 * 10**10, 4 * 10**11, 2**31, 2**32, 10**12, 2**50, INT64_MAX]
+    row = sorted({quantity + step for quantity in near for step in (-1, 0) if quantity} | {-5, 0})
+    for chosen in (row, [quantity for quantity in row if quantity < 2**30]):
+        quantities = _column(*chosen)
+        for index in range(len(plans)):
+            expected = rate_alone(bulk, index, 0, quantities)
+            np.testing.assert_array_equal(rate_quantities(bulk, quantities, index), expected)
+            column = np.full(len(quantities), index, dtype=np.int32)
+            np.testing.assert_array_equal(rate_quantities(bulk, quantities, column), expected)
 
 
 def test_one_long_plan_does_not_pad_the_others() -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +27,6 @@ from rating_core.units import INT64_MAX, format_decimal, from_units
 CHUNKS = 6
 PLANS = 400
 ROWS = 20
-ROOT = Path(__file__).parents[2]
 
 
 def _guards(bulk: BulkPlans, plan: int, position: int) -> tuple[int, int]:
@@ -158,20 +153,9 @@ def test_reduced_set_agrees(maker) -> None:
     _compare_batches(maker(4_001), 40)
 
 
-def test_bulk_without_compiled_code() -> None:
+def test_bulk_without_compiled_code(pass_without_compiled_code) -> None:
     """As plain Python, where NumPy warns of every wrap, bulk rating still agrees."""
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-k", "test_reduced_set_agrees"]
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", *arguments, __file__],
-        cwd=ROOT,
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "1 passed" in result.stdout
+    pass_without_compiled_code(__file__, chosen="test_reduced_set_agrees")
 
 
 def test_batches_agree_with_the_reference(maker) -> None:

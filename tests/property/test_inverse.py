@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from decimal import Decimal
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -29,7 +25,6 @@ from rating_core.errors import OutOfRange
 from rating_core.inverse import max_quantity
 from rating_core.units import INT64_MAX, RoundingMode, from_units
 
-ROOT = Path(__file__).parents[2]
 HORIZON = 60
 MONOTONE = (ChargeModel.PER_UNIT, ChargeModel.GRADUATED, ChargeModel.PACKAGE)
 TIERED = (
@@ -253,17 +248,6 @@ def test_reduced_law(maker):
     assert _compare_with_the_law(maker(1_000), Random(1_000), 40) > 100
 
 
-def test_law_without_compiled_code():
+def test_law_without_compiled_code(pass_without_compiled_code):
     """As plain Python, where NumPy warns of every wrap, the answers keep the law."""
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-k", "test_reduced_law"]
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", *arguments, __file__],
-        cwd=ROOT,
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "1 passed" in result.stdout
+    pass_without_compiled_code(__file__, chosen="test_reduced_law")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -16,8 +12,6 @@ from rating_core.bulk import OUT_OF_RANGE_AMOUNT, compile_bulk
 from rating_core.catalog import ChargeModel, Plan, UsageEntry
 from rating_core.marginal import rate_delta, rate_deltas_in_order
 from rating_core.units import INT64_MAX, fits_int64, from_units
-
-ROOT = Path(__file__).parents[2]
 
 
 def _amount(plan: Plan, position: int, units: int) -> int | None:
@@ -113,17 +107,6 @@ def test_reduced_deltas(maker):
     assert _compare(maker(1_000), 40) > 60
 
 
-def test_deltas_without_compiled_code():
+def test_deltas_without_compiled_code(pass_without_compiled_code):
     """As plain Python, where NumPy warns of every wrap, the deltas are still the reference's."""
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-k", "test_reduced_deltas"]
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", *arguments, __file__],
-        cwd=ROOT,
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "1 passed" in result.stdout
+    pass_without_compiled_code(__file__, chosen="test_reduced_deltas")

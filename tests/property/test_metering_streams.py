@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -255,27 +252,7 @@ def test_staging_decides_as_committing_does_and_leaves_no_trace(generator):
         assert one.status.tolist() == other.status.tolist()
 
 
-@pytest.mark.skipif(
-    bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="this is the run without compilation"
-)
-def test_nothing_wraps_without_compilation():
+def test_nothing_wraps_without_compilation(pass_without_compiled_code):
     """The same laws hold in plain Python with overflow warnings as errors (DESIGN §2)."""
-    environment = {
-        **os.environ,
-        "NUMBA_DISABLE_JIT": "1",
-        "RATEWRIGHT_STREAM_EXAMPLES": "2",
-    }
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        __file__,
-        str(Path(__file__).parents[1] / "unit" / "test_metering_shard.py"),
-    ]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
+    shard = Path(__file__).parents[1] / "unit" / "test_metering_shard.py"
+    pass_without_compiled_code(__file__, shard, RATEWRIGHT_STREAM_EXAMPLES="2")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -16,7 +12,6 @@ from rating_core.int128 import MASK, WORD, pair_value, signed_word, unsigned_wor
 from rating_core.jit import kernel
 from rating_core.units import INT64_MAX, INT64_MIN
 
-ROOT = Path(__file__).parents[2]
 COUNT = 400
 EDGES = [0, 1, 2, WORD - 1, WORD - 2, WORD >> 1, (WORD >> 1) - 1, (WORD >> 1) + 1, 1 << 32]
 
@@ -182,18 +177,6 @@ def test_twins_are_plain_functions(function: Callable[..., object]) -> None:
     assert type(function).__name__ == "function"
 
 
-def test_words_without_compiled_code() -> None:
+def test_words_without_compiled_code(pass_without_compiled_code) -> None:
     """As plain Python with warnings as errors the same tests pass: the twins are exact."""
-    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
-        return
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-k", "not without_compiled_code"]
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", *arguments, __file__],
-        cwd=ROOT,
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    pass_without_compiled_code(__file__)

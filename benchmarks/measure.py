@@ -25,13 +25,19 @@ def seconds(run: Callable[[], object]) -> float:
 
 def interleaved(runs: dict[str, Callable[[], object]], rounds: int = RUNS) -> dict[str, float]:
     """Return the median seconds of each, run in turn so that drift of the machine hits all."""
+    taken = timed(runs, rounds)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def timed(runs: dict[str, Callable[[], object]], rounds: int = RUNS) -> dict[str, list[float]]:
+    """Return the seconds of each run of each, run in turn."""
     for run in runs.values():
         run()
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             taken[name].append(seconds(run))
-    return {name: statistics.median(times) for name, times in taken.items()}
+    return taken
 
 
 def ratio(rate: float, base: float) -> float:

@@ -17,11 +17,12 @@ from typing import Any
 
 from rating_core.catalog import Meter
 from rating_core.errors import LogCorrupt, PlanInvalid, SnapshotInvalid
+from rating_core.metering.archive import SnapshotName
 from rating_core.metering.calls import Control, ControlAnswer, StateDigest, canonical_json
 from rating_core.metering.controls import replayed
 from rating_core.metering.entry import ControlEntry, decode_body, encode_control
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
-from rating_core.metering.snapshot import Snapshot, TakeSnapshot, pack_state, unpack_state
+from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot, pack_state, unpack_state
 from rating_core.plan_document import meter_from_document
 from rating_core.plan_output import meter_to_document
 
@@ -221,7 +222,7 @@ class Catalogue:
         self.version, self.token, self.now = version, token, max(now, self.now)
 
     def query(self, question: object) -> object:
-        """Answer a question of this module, StateDigest or TakeSnapshot, on committed state."""
+        """Answer a question of this module, StateDigest, GetHead or TakeSnapshot."""
         if isinstance(question, GetMeter):
             meter = self.meters.get(question.meter_id)
             return None if meter is None else StoredMeter(meter, self._meter_times[meter.id])
@@ -240,6 +241,8 @@ class Catalogue:
             )
         if isinstance(question, StateDigest):
             return self._digest()
+        if isinstance(question, GetHead):
+            return SnapshotName(self.version, self.token)
         if isinstance(question, TakeSnapshot):
             return self.snapshot()
         raise TypeError(f"the catalogue does not answer {type(question).__name__}")

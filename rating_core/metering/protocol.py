@@ -16,6 +16,14 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
+from rating_core.metering.archive import (
+    ListArchive,
+    Listing,
+    LoadedSnapshot,
+    LoadSnapshot,
+    ReadSegment,
+    SnapshotName,
+)
 from rating_core.metering.snapshot import Snapshot
 
 EMPTY_TOKEN = bytes(16)
@@ -85,7 +93,10 @@ class HeadReply:
 
 @dataclass(frozen=True, slots=True)
 class ReadLog:
-    """Read entries with version > after, in order, at most ``limit`` of them."""
+    """Read entries with version > after, in order, at most ``limit`` of them.
+
+    What was trimmed is not there: then the first entry comes later than after + 1 (P9).
+    """
 
     after: int
     limit: int
@@ -189,8 +200,41 @@ class FoldReply:
     cursor: int
 
 
-Command = Commit | Check | ReadLog | Turn | Wait | FoldRead | FoldWrite
-Reply = HeadReply | LogPage | TurnReply | WaitReply | FoldReadReply | FoldReply
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """Drop the entries before ``version`` (P8, P10); ``version`` itself stays as the join.
+
+    Refused, and nothing dropped, unless version ≤ F and the log holds (version, token) and
+    the entry of ``snapshot``, which is at ``version`` or later. The caller knows that an archive
+    holds what goes, and that snapshot.
+    """
+
+    version: int
+    token: bytes
+    snapshot: SnapshotName
+
+
+@dataclass(frozen=True, slots=True)
+class TrimReply:
+    """Reply to Trim."""
+
+    ok: bool
+    mark: int
+
+
+ArchiveRead = ListArchive | LoadSnapshot | ReadSegment
+"""Commands of a session that the archive answers, not Redis; in order with the others."""
+Command = Commit | Check | ReadLog | Turn | Wait | FoldRead | FoldWrite | ArchiveRead
+Reply = (
+    HeadReply
+    | LogPage
+    | TurnReply
+    | WaitReply
+    | FoldReadReply
+    | FoldReply
+    | Listing
+    | LoadedSnapshot
+)
 
 
 # --- commands to the surroundings ----------------------------------------------------------------

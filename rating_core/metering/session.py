@@ -114,6 +114,7 @@ class ShardSession(Settlement):
         self._connected = self._reading = self._proved = self._paused = False
         self._fresh = False
         self._head_seen = 0
+        self._recovery = None
         self._commands.clear()
         self._expected.clear()
         for batch in self._flight:

@@ -28,6 +28,7 @@ from rating_core.metering.protocol import (
     TurnReply,
     chain_token,
 )
+from rating_core.metering.recovery import Recovery, recover
 
 PAGE_ENTRIES = 64
 FIRST_PAGE_ENTRIES = 8
@@ -72,6 +73,7 @@ class Settlement(Outbox):
         self._clock_wrong = False
         self._refusals = 0
         self._fault: str | None = None
+        self._recovery: Recovery | None = None
 
     # --- replies ---------------------------------------------------------------------------------
 
@@ -187,6 +189,9 @@ class Settlement(Outbox):
 
     def _on_page(self, page: LogPage, limit: int) -> None:
         for entry in page.entries:
+            if entry.version > self._machine.version + 1 and not self._flight:
+                self._behind(entry)
+                return
             try:
                 self._take_entry(entry)
             except LogCorrupt as error:
@@ -200,6 +205,31 @@ class Settlement(Outbox):
             self._read_on()
         else:
             self._end_reading()
+
+    # --- a log that was trimmed (P9, P10) --------------------------------------------------------
+
+    def _behind(self, entry: LogEntry) -> None:
+        """The log goes on later than our state: the archive has what lies between."""
+        if self._whole:
+            unknown = min((batch.version for batch in self._lost_track.values()), default=None)
+            self._recovery = recover(self._machine, entry, unknown)
+            self._recover(None)
+        else:
+            self._rebuild()
+
+    def _recover(self, reply: Reply | None) -> None:
+        if self._recovery is None:
+            return
+        try:
+            command = self._recovery.send(reply)
+        except StopIteration as end:
+            self._recovery = None
+            if end.value:
+                self._unreadable(end.value)
+            else:
+                self._read_on()
+        else:
+            self._send(command, self._recover)
 
     def _continues(self, entry: LogEntry) -> bool:
         # P5: nothing left out, and the chain is ours up to here.
@@ -276,6 +306,7 @@ class Settlement(Outbox):
         self._rebuilding = self._whole = True
         self._proved = self._fresh = False
         self._head_seen = 0
+        self._recovery = None
         self._read_on()
 
     def _unreadable(self, reason: str) -> None:

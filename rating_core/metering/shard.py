@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rating_core.counter import SeriesCounter
 from rating_core.errors import IndexFull, LogCorrupt
+from rating_core.metering.archive import SnapshotName
 from rating_core.metering.batch import RecordBatch
 from rating_core.metering.calls import (
     ClosePeriod,
@@ -68,7 +69,7 @@ from rating_core.metering.shard_state import (
     state_digest,
     take_snapshot,
 )
-from rating_core.metering.snapshot import Snapshot, TakeSnapshot
+from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot
 from rating_core.units import INT64_MIN
 
 __all__ = [
@@ -315,7 +316,7 @@ class UsageShard:
     # --- reading ---------------------------------------------------------------------------------
 
     def query(self, question: object) -> object:
-        """Answer a question of `calls`, or TakeSnapshot, on committed state."""
+        """Answer a question of `calls`, GetHead or TakeSnapshot, on committed state."""
         if isinstance(question, GetCounters):
             return counters_answer(question, self._folds(), self.version, self.token)
         if isinstance(question, GetSubscriptions):
@@ -329,6 +330,8 @@ class UsageShard:
             return self._producers.state(question.producer)
         if isinstance(question, StateDigest):
             return state_digest(self.version, self.token, self.now, self._folds())
+        if isinstance(question, GetHead):
+            return SnapshotName(self.version, self.token)
         if isinstance(question, TakeSnapshot):
             return self.snapshot()
         raise TypeError(f"a usage shard does not answer {type(question).__name__}")

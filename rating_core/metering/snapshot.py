@@ -55,6 +55,11 @@ class TakeSnapshot:
     """Ask a machine for the `Snapshot` of its committed state."""
 
 
+@dataclass(frozen=True, slots=True)
+class GetHead:
+    """Ask a machine for the version and token of its committed state, a `SnapshotName`."""
+
+
 def part_digest(content: bytes) -> str:
     """Return the name of a part: the SHA-256 of its content, in hex."""
     return hashlib.sha256(content).hexdigest()

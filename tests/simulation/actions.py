@@ -171,6 +171,7 @@ def _crash(world, index):
     for call in server.calls.values():
         call.open = False
     server.session = None
+    server.archiver.drop()
     return True
 
 
@@ -298,6 +299,29 @@ def _stall(world, index, which):
     return True
 
 
+def _archive(world, index, kept, steps):
+    """An archiver goes on for some steps; anything may happen before its next."""
+    server = world.servers[index]
+    if server.session is None:
+        return False
+    worked = False
+    for _ in range(1 + steps):
+        if not server.archiver.step(kept):
+            break
+        worked = True
+    return worked
+
+
+def _rot(world):
+    """All snapshots become unreadable while no archiver is at work."""
+    snapshots = world.archive.snapshots
+    if not snapshots or any(server.archiver.round for server in world.servers):
+        return False
+    snapshots.update(dict.fromkeys(snapshots))
+    world.coverage["snapshots rotten"] += 1
+    return True
+
+
 def _look(world):
     if not world.head().hashes:
         return False
@@ -332,4 +356,6 @@ _ACTIONS = {
     "run": _run,
     "stall": _stall,
     "look": _look,
+    "archive": _archive,
+    "rot": _rot,
 }

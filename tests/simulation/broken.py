@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from archive_model import BrokenRounds
+
+from rating_core.metering.archiver import ArchiveRound
 from rating_core.metering.protocol import Answer, LogEntry
 from rating_core.metering.session import ShardSession
 
@@ -142,19 +145,31 @@ class FoldsIncrements(SimulatedSession):
         fold._fields = increments
 
 
+class StartsAnywhere(SimulatedSession):
+    """P10: a log that was trimmed is read from where it begins, without what went before."""
+
+    def _behind(self, entry):
+        self._machine.version, self._machine.token = entry.version - 1, entry.previous
+        self._read_on()
+
+
 @dataclass(frozen=True)
 class Variant:
     """A broken copy: its session, the rules its Redis lacks, the actions that reveal it.
 
-    ``focus`` gives the faults that are on in its histories, with their weights.
+    ``round`` is what its archivers do; ``focus`` gives the faults that are on in its histories,
+    with their weights.
     """
 
     session: type = SimulatedSession
     redis: frozenset = frozenset()
+    round: type = ArchiveRound
     focus: dict | None = None
 
 
 _SPLITS = {"failover": 4, "run": 20, "break": 6, "control": 6, "look": 3, "burst": 6}
+_TRIMS = {"archive": 40, "run": 25, "burst": 8, "timer": 14, "break": 4, "crash": 3}
+_FORKS = {**_TRIMS, "failover": 6, "reconnect": 14, "run": 35, "replicate": 2}
 _FOLDS = {"failover": 3, "run": 25, "look": 6, "burst": 6, "break": 4, "timer": 12}
 BROKEN = {
     "P1": Variant(WithoutCheck),
@@ -167,5 +182,15 @@ BROKEN = {
     "P7 mark": Variant(FoldsFromTheMark, focus=_FOLDS),
     "P7 increments": Variant(FoldsIncrements, focus=_FOLDS),
     "P7 token": Variant(SkipsReading, frozenset({"fold token"}), _FOLDS),
+    "P8 trim": Variant(
+        redis=frozenset({"trim mark"}), round=BrokenRounds.WithoutMark, focus=_TRIMS
+    ),
+    "P10 trim token": Variant(redis=frozenset({"trim token", "trim snapshot"}), focus=_FORKS),
+    "P10 snapshot": Variant(round=BrokenRounds.WithoutSnapshot, focus=_TRIMS),
+    "P10 trim snapshot": Variant(redis=frozenset({"trim snapshot"}), focus=_FORKS),
+    "P10 not archived": Variant(round=BrokenRounds.TrimsUnarchived, focus=_TRIMS),
+    "P10 trims by version": Variant(round=BrokenRounds.TrimsByVersion, focus=_FORKS),
+    "P10 names": Variant(redis=frozenset({"archive names"}), focus=_FORKS),
+    "P10 recovery": Variant(StartsAnywhere, focus={**_TRIMS, "crash": 8}),
     "P8 cursor": Variant(redis=frozenset({"fold cursor", "fold expected"}), focus=_FOLDS),
 }

@@ -25,6 +25,8 @@ _SOMETIMES = (
     ("run", 14),
     ("burst", 6),
     ("stall", 2),
+    ("archive", 12),
+    ("rot", 2),
 )
 
 
@@ -77,10 +79,12 @@ def draw_action(rng, names, cumulative):
         return (name, *CONTROLS[below(len(CONTROLS))], below(2))
     if name in ("burst", "stall"):
         return (name, below(2), below(12))
+    if name == "archive":
+        return (name, below(2), below(3), below(9))
     if name == "timer":
         return (name, below(2), below(4))
     if name == "full":
         return (name, below(2))
-    if name in ("end split", "look"):
+    if name in ("end split", "look", "rot"):
         return (name,)
     return (name, below(2))

@@ -24,6 +24,8 @@ def _settle_once(world, rng):
     for server in world.servers:
         if act(world, ("boot", server.index)) or act(world, ("reconnect", server.index)):
             idle = False
+        while server.session and server.archiver.round and server.archiver.step(0):
+            idle = False  # a round that began comes to its end
         while server.connection and server.connection.replies:
             idle = False
             if not world._receive(server):

@@ -8,9 +8,9 @@ their requests; a closed one may still have requests that execute ("zombie").
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import ClassVar
 
+from rating_core.metering.archive import ListArchive, LoadSnapshot, ReadSegment
 from rating_core.metering.protocol import (
     EMPTY_TOKEN,
     Check,
@@ -24,6 +24,7 @@ from rating_core.metering.protocol import (
     LogPage,
     Outcome,
     ReadLog,
+    TrimReply,
     Turn,
     TurnReply,
     Wait,
@@ -37,10 +38,11 @@ TURN_US = 20_000
 class State:
     """One immutable state of a node."""
 
-    __slots__ = ("cursor", "hashes", "log", "mark", "now", "token", "version")
+    __slots__ = ("cursor", "first", "hashes", "log", "mark", "now", "token", "version")
 
     def __init__(self):
         self.log = ()
+        self.first = 1
         self.version = 0
         self.token = EMPTY_TOKEN
         self.now = 0
@@ -53,13 +55,17 @@ class State:
         new = State.__new__(State)
         new.log, new.version, new.token, new.now = self.log, self.version, self.token, self.now
         new.hashes, new.mark, new.cursor = self.hashes, self.mark, self.cursor
+        new.first = self.first
         return new
 
     def holds(self, version, token):
-        """Whether the log holds this entry: ``log`` is (token, previous, entry) a version."""
+        """Whether the log holds this entry: ``log`` is (token, previous, entry) a version.
+
+        Entries before ``first`` were trimmed; they stay in ``log`` for the proofs alone.
+        """
         if version == 0:
-            return token == EMPTY_TOKEN
-        return version <= len(self.log) and self.log[version - 1][0] == token
+            return token == EMPTY_TOKEN and self.version == 0
+        return self.first <= version <= len(self.log) and self.log[version - 1][0] == token
 
 
 class Node:
@@ -96,8 +102,10 @@ class RedisModel:
     ``rules`` is a set of rules that this Redis keeps; a broken copy lacks one.
     """
 
-    def __init__(self, on_append, coverage: Counter, broken: frozenset[str] = frozenset()):
+    def __init__(self, on_append, on_trim, archive, coverage, broken=frozenset()):
         self.on_append = on_append
+        self.on_trim = on_trim
+        self.archive = archive
         self.coverage = coverage
         self.broken = broken
 
@@ -161,8 +169,8 @@ class RedisModel:
         return HeadReply(outcome, state.version, state.token, time), written
 
     def _read(self, node, state, request, time):
-        page = state.log[request.after : request.after + request.limit]
-        first = request.after + 1
+        first = max(request.after + 1, state.first)
+        page = state.log[first - 1 : first - 1 + request.limit]
         entries = (LogEntry(first + i, e[1], e[2]) for i, e in enumerate(page))
         return LogPage(tuple(entries)), None
 
@@ -202,6 +210,30 @@ class RedisModel:
             self.coverage["fold rounds"] += 1
         return FoldReply(True, new.mark, new.cursor), new
 
+    def trim(self, node, request):
+        """Execute a Trim, which comes from an archiver's connection; return its reply."""
+        state = node.history[-1]
+        allowed = "trim mark" in self.broken or request.version <= state.mark
+        if "trim token" not in self.broken:
+            allowed = allowed and state.holds(request.version, request.token)
+        if "trim snapshot" not in self.broken:
+            kept = request.snapshot
+            allowed = allowed and kept.version >= request.version
+            allowed = allowed and state.holds(kept.version, kept.token)
+        if not allowed:
+            self.coverage["trims refused"] += 1
+            return TrimReply(False, state.mark)
+        if state.first < request.version <= state.version:
+            new = state.copy()
+            new.first = request.version
+            node.history.append(new)
+            self.coverage["trims"] += 1
+            self.on_trim(new)
+        return TrimReply(True, state.mark)
+
+    def _archived(self, node, state, request, time):
+        return self.archive.read(request), None
+
     _execute: ClassVar = {
         Commit: _commit,
         Check: _check,
@@ -209,4 +241,7 @@ class RedisModel:
         Turn: _turn,
         FoldRead: _fold_read,
         FoldWrite: _fold_write,
+        ListArchive: _archived,
+        LoadSnapshot: _archived,
+        ReadSegment: _archived,
     }

@@ -27,6 +27,8 @@ from subjects import SUBJECTS
 from truth import START_US, Violation
 from world import World
 
+from rating_core.metering.archiver import ArchiveRound
+
 LONGEST = 80
 SHRINK_SECONDS = 20
 
@@ -42,12 +44,13 @@ class Campaign:
         self.session = variant.session if variant else SimulatedSession
         self.redis = variant.redis if variant else frozenset()
         self.focus = variant.focus if variant else None
+        self.round = variant.round if variant else ArchiveRound
         # A broken copy must be caught by a promise it breaks, not by calls that it forgets.
         self.ignored = ("STUCK",) if broken else ()
         self.coverage = Counter()
 
     def world(self, config):
-        return World(config, self.subject, self.session, self.redis, self.coverage)
+        return World(config, self.subject, self.session, self.redis, self.coverage, self.round)
 
     def history(self, seed):
         """Run one random history; return its config, its actions and what broke, or None."""

@@ -36,7 +36,9 @@ DEEP = (
     "rebuilds",
     "redis crashes that lose writes",
     "requests of a dead connection",
+    "segments replayed",
     "server crashes with entries in flight",
+    "snapshots loaded",
     "split brains",
     "status ACCEPTED",
     "status CONFLICT",
@@ -45,6 +47,8 @@ DEEP = (
     "status NO_SUBSCRIPTION",
     "status PERIOD_CLOSED",
     "status TOO_OLD",
+    "trims",
+    "trims refused",
     "turns taken",
 )
 """States that a campaign must have reached, or it proves little."""
@@ -98,6 +102,14 @@ def test_no_history_breaks_a_promise(subject, histories):
         "P7 mark",
         "P7 token",
         "P8 cursor",
+        "P8 trim",
+        "P10 trim token",
+        "P10 trim snapshot",
+        "P10 snapshot",
+        "P10 not archived",
+        "P10 trims by version",
+        "P10 names",
+        "P10 recovery",
     ],
 )
 def test_a_rule_switched_off_is_caught(rule):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 
 from rating_core.errors import LogCorrupt
+from rating_core.metering.archive import SnapshotName
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
-from rating_core.metering.snapshot import Snapshot, TakeSnapshot
+from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot
 
 DAY_US = 86_400_000_000
 WINDOW_US = 7 * DAY_US
@@ -156,6 +157,8 @@ class TinyMachine:
             self._fields[key] = version
 
     def query(self, question):
+        if isinstance(question, GetHead):
+            return SnapshotName(self.version, self.token)
         if isinstance(question, TakeSnapshot):
             return self.snapshot()
         return self._state.total(question)

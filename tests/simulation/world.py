@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from archive_model import ArchiveModel, Archiver
 from promises import Promises
 from redis_model import Connection, Node, RedisModel, State
 from truth import DAY_US, START_US, WINDOW_US, Truth, Violation
 
+from rating_core.metering.archiver import ArchiveRound
 from rating_core.metering.entry import decode_envelope, encode_envelope
 from rating_core.metering.protocol import (
     EMPTY_TOKEN,
@@ -48,7 +50,7 @@ class Call:
 class Server:
     """One process: its session, its tickets and its timers, and a clock that may be wrong."""
 
-    __slots__ = ("boots", "calls", "connection", "index", "session", "skew", "timers")
+    __slots__ = ("archiver", "boots", "calls", "connection", "index", "session", "skew", "timers")
 
     def __init__(self, index):
         self.index = index
@@ -63,14 +65,23 @@ class Server:
 class World(Promises):
     """One simulated installation. ``config`` fixes level, payloads and sizes; see drawing.py."""
 
-    def __init__(self, config, subject, session_class, broken=frozenset(), coverage=None):
+    def __init__(
+        self,
+        config,
+        subject,
+        session_class,
+        broken=frozenset(),
+        coverage=None,
+        round_class=ArchiveRound,
+    ):
         self.subject = subject
         self.session_class = session_class
         self.replicated = config["level"] == "replicated"
         self.level = AckLevel.REPLICATED if self.replicated else AckLevel.DURABLE
         self.config = config
         self.coverage = Counter() if coverage is None else coverage
-        self.redis = RedisModel(self._appended, self.coverage, broken)
+        self.archive = ArchiveModel(self.coverage, broken)
+        self.redis = RedisModel(self._appended, self._trimmed, self.archive, self.coverage, broken)
         self.time = START_US
         self.step = 0
         self.trace = None
@@ -124,6 +135,7 @@ class World(Promises):
         ]
         self.servers = [Server(0), Server(1)]
         for server in self.servers:
+            server.archiver = Archiver(self, server, round_class)
             self._start(server)
 
     def say(self, *words):
@@ -162,6 +174,14 @@ class World(Promises):
         if self.trace is not None and node is not None:
             ids = [record[0] for record in records]
             self.say("  appended", self.versions[token], token.hex()[:4], ids, control or "")
+
+    def _trimmed(self, state):
+        """See a trim: nothing may go that is not to be had again (P8, P10)."""
+        if state.first > max(state.mark, 1):
+            raise Violation(f"TRIM: the log begins at {state.first}, F is {state.mark}")
+        problem = self.archive.leads_to(state)
+        if problem:
+            raise Violation(f"TRIM: the log begins at {state.first}: {problem}")
 
     def head(self):
         return self.master.history[-1]
@@ -253,6 +273,10 @@ class World(Promises):
     # --- answers -------------------------------------------------------------------------------
 
     def _reply(self, server, call, answer):
+        if call.client == "archiver":
+            call.open = False
+            server.archiver.answered(answer)
+            return
         if answer is None:
             self.coverage["refusals"] += 1
             self.network.append(("reply", call, None))

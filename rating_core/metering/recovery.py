@@ -1,0 +1,136 @@
+"""Finding the state that a trimmed log goes on from: snapshot, then segments, then the log (P10).
+
+Sans I/O: a generator of commands that is sent their replies. What it restores is never believed
+for its name alone: a snapshot must stand on the chain of the log that is being read, so that one
+taken of a history that a failover lost is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from rating_core.errors import LogCorrupt, SnapshotInvalid
+from rating_core.metering.archive import (
+    ListArchive,
+    Listing,
+    LoadedSnapshot,
+    LoadSnapshot,
+    ReadSegment,
+    SegmentName,
+    SnapshotName,
+    paths_to,
+    whole,
+)
+from rating_core.metering.entry import decode_envelope
+from rating_core.metering.protocol import LogEntry, LogPage, Machine, ReadLog, chain_token
+
+RecoveryCommand = ListArchive | LoadSnapshot | ReadSegment | ReadLog
+Recovery = Generator[RecoveryCommand, Any, str]
+
+
+def recover(machine: Machine, first: LogEntry, before: int | None = None) -> Recovery:
+    """Bring ``machine`` to a state from which the log can be read on (P9, P10).
+
+    ``first`` is the first entry that the log still has after the machine's version. ``before``:
+    a version that the state should not pass if it can be helped, because an entry of unknown
+    outcome is to be looked for after it (P3). Returns "" when the machine stands at a version of
+    this log, at first.version − 1 or later; otherwise why it cannot, with the machine reset.
+    """
+    machine.reset()
+    listing: Listing = yield ListArchive()
+    if listing.problem:
+        return f"the log begins with entry {first.version}: {listing.problem}"
+    for name in _preferred(listing, first.version - 1, before):
+        known = yield from _in_log(name, first)
+        if known and (yield from _restore(machine, name)):
+            return ""
+    for path in paths_to(listing, first.version - 1, first.previous):
+        for base in _bases(listing, path, first.version - 1):
+            if base is not None and not (yield from _restore(machine, base)):
+                continue
+            if (yield from _replay(machine, path, first)):
+                return ""
+            machine.reset()
+    return f"the log begins with entry {first.version}, and the archive does not lead there"
+
+
+def in_log(name: SnapshotName | SegmentName, page: LogPage) -> bool:
+    """Whether a page read after the version before a name's end holds the entry of its token."""
+    version = name.version if isinstance(name, SnapshotName) else name.last
+    return any(
+        entry.version == version and chain_token(entry.previous, entry.entry) == name.token
+        for entry in page.entries[:1]
+    )
+
+
+def _preferred(listing: Listing, least: int, before: int | None) -> list[SnapshotName]:
+    """Return the snapshots at ``least`` or later: the newest first, those past ``before`` last."""
+    fit = sorted((s for s in listing.snapshots if s.version >= least), reverse=True)
+    if before is None:
+        return fit
+    return sorted(fit, key=lambda name: name.version >= before)
+
+
+def _in_log(name: SnapshotName, first: LogEntry) -> Generator[ReadLog, LogPage, bool]:
+    if name.version == first.version - 1:
+        return name.token == first.previous
+    return in_log(name, (yield ReadLog(name.version - 1, 1)))
+
+
+def _restore(machine: Machine, name: SnapshotName) -> Generator[LoadSnapshot, Any, bool]:
+    loaded: LoadedSnapshot = yield LoadSnapshot(name)
+    snapshot = loaded.snapshot
+    if snapshot is None or (snapshot.version, snapshot.token) != (name.version, name.token):
+        return False
+    try:
+        machine.restore(snapshot)
+    except SnapshotInvalid:
+        machine.reset()
+        return False
+    return True
+
+
+def _bases(
+    listing: Listing, path: list[SegmentName], version: int
+) -> Iterator[SnapshotName | None]:
+    """Yield where a replay of ``path`` may begin: snapshots on it, and None for the empty log."""
+    for name in sorted(listing.snapshots, reverse=True):
+        if path[0].first - 1 <= name.version < version:
+            yield name
+    if whole(path):
+        yield None
+
+
+def _replay(
+    machine: Machine, path: list[SegmentName], first: LogEntry
+) -> Generator[ReadSegment, LogPage, bool]:
+    """Apply what the segments hold between the machine's version and ``first``."""
+    wanted = first.version - 1
+    for segment in path:
+        if segment.last < max(machine.version, 1):
+            continue
+        page = yield ReadSegment(segment)
+        for entry in page.entries:
+            if entry.version > wanted:
+                break
+            if not _applied(machine, entry):
+                return False
+    return (machine.version, machine.token) == (wanted, first.previous)
+
+
+def _applied(machine: Machine, entry: LogEntry) -> bool:
+    """Apply an entry of a segment, or find the machine's own; False if it is of another history."""
+    token = chain_token(entry.previous, entry.entry)
+    if entry.version < machine.version:
+        return True
+    if entry.version == machine.version:
+        return token == machine.token
+    if (entry.version, entry.previous) != (machine.version + 1, machine.token):
+        return False
+    try:
+        envelope = decode_envelope(entry.entry)
+        machine.apply(envelope.body, envelope.now, entry.version, token)
+    except LogCorrupt:
+        return False
+    return True

@@ -237,14 +237,19 @@ class ProducerView:
         new = sum(name not in self._committed for name in self._staged)
         return len(self._committed) + new >= PRODUCERS_MAX
 
-    def borne_out(self, producer: str, confirmed: int, own: Sequence[int]) -> int:
-        """Return how far this shard's own log bears out that all up to ``confirmed`` is confirmed.
+    def borne_out(
+        self, producer: str, confirmed: int, own: Sequence[int], known_mark: int
+    ) -> int | None:
+        """Return the mark that this shard's own log bears out, at least ``confirmed`` (P13).
 
-        ``own``: the sequences, rising, of batches up to ``confirmed`` that touch this shard. One
-        that its log does not hold was lost by a failover: the mark stays below it (P13).
+        ``own``: the sequences of batches up to ``confirmed`` that touch this shard, above
+        ``known_mark``, where its mark was seen. ``None`` if the log lacks one of them, or stands
+        below that mark: a failover has lost what was confirmed.
         """
         mark = self.mark(producer)
+        if mark < known_mark:
+            return None
         for sequence in own:
-            if mark < sequence <= confirmed and self.batch(producer, sequence) is None:
-                return max(mark, sequence - 1)
+            if sequence > mark and self.batch(producer, sequence) is None:
+                return None
         return max(mark, confirmed)

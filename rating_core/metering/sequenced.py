@@ -44,13 +44,14 @@ class ProducerCall:
     """Put a producer's epoch, and how far its batches are confirmed, into the shard's log.
 
     ``confirmed``: the sequence up to which all shards have confirmed and the producer has taken the
-    answers; ``own``: those of them, rising, that touch this shard and are above its mark as the
-    caller knows it (P13). With an ``epoch`` alone it opens a stream.
+    answers; ``known_mark``: where the caller has seen the shard's mark; ``own``: the confirmed
+    sequences above it that touch this shard (P13). With an ``epoch`` alone it opens a stream.
     """
 
     producer: str
     epoch: int
     confirmed: int = 0
+    known_mark: int = 0
     own: tuple[int, ...] = ()
 
 
@@ -163,7 +164,7 @@ class SequencedDecision:
             self._answer(index, TOO_MANY)
             return
         mark = self._mark(call)
-        if mark < call.confirmed:
+        if mark is None:
             self._answer(index, LOST)
         elif isinstance(call, SequencedCall):
             self._take_batch(index, call, mark)
@@ -172,8 +173,8 @@ class SequencedDecision:
                 self._add(ProducerFact(producer, call.epoch, mark))
             self._answer(index, "")
 
-    def _mark(self, call: ProducerCall) -> int:
-        return self._view.borne_out(call.producer, call.confirmed, call.own)
+    def _mark(self, call: ProducerCall) -> int | None:
+        return self._view.borne_out(call.producer, call.confirmed, call.own, call.known_mark)
 
     def _add(self, fact: ProducerFact) -> None:
         self._facts.append(fact)

@@ -19,21 +19,30 @@ RECORDS_MAX = 1_000
 _NO_TIME = np.int64(0)
 
 
-def from_proto_batch(message: usage_service_pb2.UsageBatch, records_max: int) -> RecordBatch:
+def from_proto_batch(
+    message: usage_service_pb2.UsageBatch, records_max: int, *, named: bool = True
+) -> RecordBatch:
     """Return the columns of a batch; InvalidRequest BATCH_INVALID names every faulty column.
 
     What concerns one record alone (no id, no time, an impossible customer) marks that record
-    malformed instead.
+    malformed instead. ``named``: whether records have event ids; those of numbered batches have
+    none, and there the quantities tell how many records there are (P12).
     """
     violations: list[Violation] = []
     lengths = np.array(message.event_id_lengths, np.int64)
     count = int(lengths.size)
+    if not named:
+        if count or message.event_ids:
+            text = "expected none: the records of a sequenced stream are known by their batch"
+            violations.append(Violation("batch.event_ids", "NOT_ALLOWED", text))
+        count = len(message.quantities)
+        lengths = np.zeros(count, np.int64)
     if count > records_max:
         text = f"expected at most {records_max} records, got {count}"
         raise _invalid([Violation("batch.event_id_lengths", "TOO_MANY_RECORDS", text)])
     if not count:
         raise _invalid([Violation("batch", "EMPTY", "expected at least one record")])
-    if bool((lengths < 0).any()) or int(lengths.sum()) != len(message.event_ids):
+    if named and (bool((lengths < 0).any()) or int(lengths.sum()) != len(message.event_ids)):
         text = f"expected lengths ≥ 0 that add up to the {len(message.event_ids)} bytes of ids"
         violations.append(Violation("batch.event_id_lengths", "WRONG_LENGTH", text))
     for name in ("customers", "meters", "dimension_sets"):

@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 from grpc import aio
 
 from ratewright.v1 import usage_service_pb2 as pb
-from rating_core.metering.batch import RecordStatus
 from rating_server.servicers.convert_statement import to_proto_counter
 from rating_server.servicers.convert_time import from_proto_instant, to_proto_timestamp
-from rating_server.servicers.convert_usage import from_proto_batch, from_proto_records
-from rating_server.servicers.rpc import add_service, bidirectional, draining, parse, unary
+from rating_server.servicers.convert_usage import from_proto_records
+from rating_server.servicers.ingest import IngestStream
+from rating_server.servicers.rpc import add_service, bidirectional, draining, unary
 from rating_server.servicers.stream import Gate, answer_in_order
 from rating_server.usecases.context import Context
-from rating_server.usecases.failure import Failure, InvalidRequest, Violation
+from rating_server.usecases.failure import InvalidRequest, Violation
 from rating_server.usecases.get_usage import get_usage
-from rating_server.usecases.record_usage import Recorded, record_usage
+from rating_server.usecases.record_usage import record_usage
 
 SERVICE = pb.DESCRIPTOR.services_by_name["UsageService"].full_name
 
@@ -34,20 +34,11 @@ class UsageServicer:
 
     def ingest_usage(self, requests: AsyncIterator[bytes]) -> AsyncIterator[pb.IngestUsageResponse]:
         """Answer each batch in order; several are counted at once."""
-        return answer_in_order(
-            requests, self._ingest_batch, self._gate, self._max_stream_batches, draining
+        stream = IngestStream(self._context, self._max_batch_records)
+        answers = answer_in_order(
+            stream.watched(requests), stream.answer, self._gate, self._max_stream_batches, draining
         )
-
-    async def _ingest_batch(self, data: bytes) -> pb.IngestUsageResponse:
-        request = parse(data, pb.IngestUsageRequest)
-        try:
-            batch = from_proto_batch(request.batch, self._max_batch_records)
-            recorded = await record_usage(self._context, batch)
-        except Failure as failure:
-            # The error ends the stream: the sender must know which batch it is about.
-            failure.metadata["batch_number"] = str(request.batch_number)
-            raise
-        return to_proto_answer(request.batch_number, recorded)
+        return stream.closing(answers)
 
     async def record_usage(self, request: pb.RecordUsageRequest) -> pb.RecordUsageResponse:
         """Count a few records."""
@@ -74,23 +65,6 @@ class UsageServicer:
             counters=[to_proto_counter(counter, meters) for counter in counted.counters],
             log_version=counted.version,
         )
-
-
-def to_proto_answer(batch_number: int, recorded: Recorded) -> pb.IngestUsageResponse:
-    """Return the message that answers one batch."""
-    counts = [int((recorded.status == status).sum()) for status in RecordStatus]
-    accepted = counts[RecordStatus.ACCEPTED]
-    rejected = counts[RecordStatus.REJECTED]
-    return pb.IngestUsageResponse(
-        batch_number=batch_number,
-        accepted_count=accepted,
-        duplicate_count=counts[RecordStatus.DUPLICATE],
-        conflict_count=counts[RecordStatus.CONFLICT],
-        rejected_count=rejected,
-        retry_count=counts[RecordStatus.RETRY],
-        statuses=None if accepted == recorded.status.size else recorded.status.tolist(),
-        reasons=recorded.reason.tolist() if rejected else None,
-    )
 
 
 def register(server: aio.Server, servicer: UsageServicer) -> None:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from rating_core.catalog import Meter
 from rating_core.metering.catalogue import Catalogue, GetMeter
 from rating_core.metering.protocol import AckLevel, Machine
+from rating_core.metering.sequenced import SequencedCall
 from rating_core.metering.session import ShardSession
 from rating_core.metering.shard import (
     Configure,
@@ -210,7 +211,7 @@ class RedisUsageStore:
 
     async def submit(self, shard: int, call: object) -> object:
         """Have a shard decide a call and commit what it decides; return the call's answer."""
-        if isinstance(call, RecordCall):
+        if isinstance(call, RecordCall | SequencedCall):
             # Meters are immutable: what is here is right, only what is missing may be out of date.
             known = self._catalogue.meters
             if any(meter not in known for meter in call.batch.meters):

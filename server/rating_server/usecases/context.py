@@ -105,10 +105,13 @@ def customer_violations(customer: str, field_name: str) -> Iterator[Violation]:
 
 def valid_customer(customer: str) -> bool:
     """Whether a customer id is 1–128 bytes of UTF-8 without control characters and `/`."""
-    return (
-        0 < len(customer.encode("utf-8", "surrogatepass")) <= CUSTOMER_BYTES_MAX
-        and "/" not in customer
-        and all(letter >= " " and letter != "\x7f" for letter in customer)
+    return valid_producer(customer) and "/" not in customer
+
+
+def valid_producer(producer: str) -> bool:
+    """Whether a producer id is 1–128 bytes of UTF-8 without control characters (P12)."""
+    return 0 < len(producer.encode("utf-8", "surrogatepass")) <= CUSTOMER_BYTES_MAX and all(
+        letter >= " " and letter != "\x7f" for letter in producer
     )
 
 

@@ -1,0 +1,149 @@
+"""Count the numbered batches of one producer exactly once, over one stream (P12, P13)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from rating_core.metering import sequenced
+from rating_core.metering.batch import RecordBatch
+from rating_core.metering.producer_stream import GAP, Opening, ProducerStream
+from rating_core.metering.producers import SEQUENCES_MAX
+from rating_core.metering.sequenced import ProducerAnswer, batch_checksum
+from rating_server.usecases.context import Context, reach
+from rating_server.usecases.failure import Failure
+from rating_server.usecases.record_usage import Recorded
+
+T = TypeVar("T")
+
+MARK_INTERVAL_S = 5.0
+"""How often shards that a producer's batches do not touch get its mark (P13)."""
+
+
+class SequencedStream:
+    """One opened stream; see `open_stream`."""
+
+    def __init__(self, context: Context, stream: ProducerStream) -> None:
+        self._context = context
+        self._stream = stream
+
+    @property
+    def durable(self) -> int:
+        """The sequence up to which all is counted in all shards, for good (P13)."""
+        return self._stream.durable
+
+    def admit(self, sequence: int, answered: int) -> None:
+        """Take notice of a request, in the order of the stream; Failure SEQUENCE_GAP.
+
+        ``sequence`` 0: it holds no batch.
+        """
+        self._stream.taken(answered)
+        if sequence and self._stream.admit(sequence) == GAP:
+            expected = self._stream.expected
+            raise Failure(
+                GAP,
+                f"batch {sequence} came before batch {expected}",
+                producer_id=self._stream.producer,
+                sequence=str(sequence),
+                expected_sequence=str(expected),
+            )
+
+    async def count(self, sequence: int, batch: RecordBatch) -> Recorded:
+        """Count a numbered batch, each record in the shard of its customer; statuses by S7.3.
+
+        Failure if any shard does not answer or refuses the batch: its producer then opens a new
+        stream and sends it again, unchanged.
+        """
+        stream, store = self._stream, self._context.store
+        checksum = batch_checksum(batch)
+        parts = batch.split_by_shard(store.shard_count)
+        stream.begin(sequence, [shard for shard, _, _ in parts])
+        outcome = np.zeros((2, len(batch)), np.uint8)
+
+        async def count_part(shard: int, rows: npt.NDArray[np.int64], part: RecordBatch) -> None:
+            call = stream.call(shard, sequence, checksum, part)
+            answer = await self._submit(shard, call, sequence)
+            outcome[:, rows] = answer.outcome
+
+        await _all(count_part(*part) for part in parts)
+        return Recorded(outcome[0], outcome[1])
+
+    async def bring_up(self, *, everywhere: bool = False) -> None:
+        """Raise the marks of the shards that lag; ``everywhere``: look at the others too."""
+        stream = self._stream
+        shards = range(self._context.store.shard_count) if everywhere else stream.lagging()
+        await _all(self._submit(shard, stream.mark_call(shard)) for shard in shards)
+
+    async def keep_up(self) -> None:
+        """Bring all marks up every 5 s, and find what a failover has lost; ends with a Failure."""
+        while True:
+            await asyncio.sleep(MARK_INTERVAL_S)
+            await self.bring_up(everywhere=True)
+
+    async def _submit(self, shard: int, call: object, sequence: int = 0) -> ProducerAnswer:
+        answer: ProducerAnswer = await reach(self._context.store.submit(shard, call))
+        if answer.error:
+            raise _failure(answer, self._stream.producer, self._stream.epoch, sequence)
+        self._stream.heard(shard, answer, sequence)
+        return answer
+
+
+async def open_stream(
+    context: Context, producer: str, epoch: int, *, start_anew: bool
+) -> SequencedStream:
+    """Commit the producer's epoch in all shards, then read their marks (P13).
+
+    Failure PRODUCER_FENCED if a later epoch has taken over, TOO_MANY_PRODUCERS, SEQUENCE_LOST.
+    """
+    opening = Opening(producer, epoch, start_anew=start_anew)
+    store = context.store
+    shards = range(store.shard_count)
+
+    async def tell(shard: int, call: object) -> ProducerAnswer:
+        answer: ProducerAnswer = await reach(store.submit(shard, call))
+        if answer.error:
+            raise _failure(answer, producer, epoch, 0)
+        return answer
+
+    await _all(tell(shard, opening.fence()) for shard in shards)
+    states = await _all(reach(store.ask(shard, opening.question())) for shard in shards)
+    error = opening.error(states)
+    if error:
+        newest = max(state.epoch for state in states)
+        answer = ProducerAnswer(error, newest, 0, np.zeros((2, 0), np.uint8))
+        raise _failure(answer, producer, epoch, 0)
+    marks = [state.mark for state in states]
+    settle = opening.settle(states)
+    if settle is not None:
+        marks = [answer.mark for answer in await _all(tell(shard, settle) for shard in shards)]
+    return SequencedStream(context, ProducerStream(producer, epoch, marks))
+
+
+async def _all(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """Await all calls, also when one fails; then raise the first failure."""
+    done = []
+    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+        done.append(outcome)
+    return done
+
+
+def _failure(answer: ProducerAnswer, producer: str, epoch: int, sequence: int) -> Failure:
+    numbers = {"producer_id": producer, "epoch": str(epoch)}
+    if sequence:
+        numbers["sequence"] = str(sequence)
+    if answer.error == sequenced.FENCED:
+        text = f"epoch {answer.epoch} of the producer has taken over from epoch {epoch}"
+        return Failure(answer.error, text, newest_epoch=str(answer.epoch), **numbers)
+    texts = {
+        sequenced.CONFLICT: f"another batch was sent as number {sequence}",
+        sequenced.TOO_FAR: f"batch {sequence} is more than {SEQUENCES_MAX} above the mark",
+        sequenced.LOST: "the store lost what it had confirmed; open the stream anew",
+        sequenced.TOO_MANY: "the store remembers too many producers",
+    }
+    return Failure(answer.error, texts[answer.error], **numbers)

@@ -232,6 +232,7 @@ Reply = (
     | WaitReply
     | FoldReadReply
     | FoldReply
+    | TrimReply
     | Listing
     | LoadedSnapshot
 )

@@ -86,18 +86,10 @@ def decode_snapshot(data: bytes, part_of: Callable[[str], bytes]) -> Snapshot:
 
     SnapshotInvalid if file or parts are not what was written.
     """
-    if len(data) < _HEAD.size + _DIGEST_BYTES:
-        raise SnapshotInvalid("snapshot is cut")
-    whole, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
-    if hashlib.sha256(whole).digest() != digest:
-        raise SnapshotInvalid("snapshot is damaged")
-    magic, length = _HEAD.unpack_from(whole)
-    if magic != _MAGIC:
-        raise SnapshotInvalid("snapshot does not begin with RWS1")
+    header, whole, position = _opened(data)
     try:
-        header = json.loads(whole[_HEAD.size : _HEAD.size + length].decode(errors="surrogatepass"))
         token = bytes.fromhex(header["token"])
-        position, sections = _HEAD.size + length, {}
+        sections = {}
         for name, size in header["sections"]:
             sections[name] = whole[position : position + size]
             position += size
@@ -113,6 +105,35 @@ def decode_snapshot(data: bytes, part_of: Callable[[str], bytes]) -> Snapshot:
         if part_digest(parts[name]) != wanted:
             raise SnapshotInvalid(f"part {name} of the snapshot is damaged")
     return Snapshot(kind, version, token, now, sections, parts)
+
+
+def part_digests(data: bytes) -> set[str]:
+    """Return the digests of the parts that the file of a snapshot names; SnapshotInvalid."""
+    header, _, _ = _opened(data)
+    try:
+        return set(dict(header["parts"]).values())
+    except _READ_ERRORS as error:
+        raise SnapshotInvalid(f"snapshot cannot be read: {error}") from error
+
+
+def _opened(data: bytes) -> tuple[dict[str, Any], bytes, int]:
+    """Return header, all but the digest, and where the sections begin."""
+    if len(data) < _HEAD.size + _DIGEST_BYTES:
+        raise SnapshotInvalid("snapshot is cut")
+    whole, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    if hashlib.sha256(whole).digest() != digest:
+        raise SnapshotInvalid("snapshot is damaged")
+    magic, length = _HEAD.unpack_from(whole)
+    if magic != _MAGIC:
+        raise SnapshotInvalid("snapshot does not begin with RWS1")
+    start = _HEAD.size + length
+    try:
+        header = json.loads(whole[_HEAD.size : start].decode(errors="surrogatepass"))
+    except _READ_ERRORS as error:
+        raise SnapshotInvalid(f"snapshot cannot be read: {error}") from error
+    if not isinstance(header, dict):
+        raise SnapshotInvalid("snapshot has no header")
+    return header, whole, start
 
 
 def pack_state(document: object, arrays: Mapping[str, NDArray[Any]]) -> bytes:

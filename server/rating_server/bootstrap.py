@@ -117,6 +117,8 @@ def _build_store(settings: Settings) -> RedisUsageStore:
         deadline=settings.store_timeout / 1_000,
         replicas=settings.replicas,
         trust=settings.trust_store_durability,
+        archive=settings.archive_place,
+        archive_after_us=settings.archive_after_us,
     )
     return RedisUsageStore(options, None if url else EmbeddedStore(settings.data_dir))
 

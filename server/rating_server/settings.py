@@ -52,6 +52,12 @@ def _checked_window(value: object) -> object:
     return value
 
 
+def _checked_age(value: object) -> object:
+    if isinstance(value, str) and parse_window(value).micros is None:
+        raise ValueError("expected a duration such as 30d, 36h or 90m")
+    return value
+
+
 def quiet_grpc() -> None:
     """Keep gRPC's C core from writing lines of its own to stderr; call before it is imported."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -101,6 +107,16 @@ class Settings(BaseSettings):
         description="Most event ids remembered in all shards, about 40 bytes each; beyond it new "
         "ids are refused.",
     )
+    archive: str | None = Field(
+        None,
+        description="Path or URI (file://, s3://…) of the archive of old log entries, the same for "
+        "all servers of a store; needs the extra [parquet].",
+    )
+    archive_after: Annotated[str | None, BeforeValidator(_checked_age)] = Field(
+        None,
+        description="Age at which log entries move from the store to the archive: 30d, 36h, 90m; "
+        "not given: never. Without --archive: `archive` in the data directory.",
+    )
     ack_level: AckLevelName = Field(
         AckLevelName.DURABLE,
         description="What is certain before a status is sent: applied, durable, replicated.",
@@ -140,6 +156,19 @@ class Settings(BaseSettings):
     def window(self) -> Window | None:
         """The acceptance window, None if it is not given."""
         return None if self.acceptance_window is None else parse_window(self.acceptance_window)
+
+    @property
+    def archive_place(self) -> str:
+        """Where the archive is; empty for none. An embedded store's own is found by itself."""
+        if self.archive is not None or self.redis_url is not None:
+            return self.archive or ""
+        own = self.data_dir / "archive"
+        return str(own) if self.archive_after is not None or own.is_dir() else ""
+
+    @property
+    def archive_after_us(self) -> int | None:
+        """The age in µs at which entries are archived, None for never."""
+        return None if self.archive_after is None else parse_window(self.archive_after).micros
 
 
 def neutral_environment() -> dict[str, str]:

@@ -12,14 +12,15 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio.connection import Connection
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from rating_core.metering.protocol import Command, Commit, Reply
+from rating_core.metering.archive import ListArchive, Listing, LoadSnapshot, ReadSegment
+from rating_core.metering.protocol import ArchiveRead, Command, Commit, Reply
 from rating_server.store.connection import (
     CONNECTION_ERRORS,
     ask_redis,
@@ -39,6 +40,12 @@ from rating_server.store.wire import (
 _log = logging.getLogger(__name__)
 
 _GRACE_S = 0.02
+_ARCHIVE_DEADLINE_S = 600.0
+
+
+async def no_archive(log: str, command: ArchiveRead) -> Reply:  # noqa: ARG001 - the signature of an archive
+    """Answer for a server that was given no archive: there is none to look at."""
+    return Listing(problem="it was archived, and this server was given no archive (--archive)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class LinkOptions:
     ``topology`` finds the node of a log by it. ``deadline`` (seconds) bounds every call,
     ``connect_timeout`` (seconds) a connect. ``replicas`` and ``wait_ms`` are for REPLICATED (P6).
     ``commits_stopped`` says whether commits are to be refused as FULL without asking Redis (P15).
+    ``archive`` answers what a session asks of the archive of a log, by the log's name (P10).
     """
 
     url: Callable[[], str]
@@ -57,6 +65,7 @@ class LinkOptions:
     replicas: int = 0
     wait_ms: int = 1000
     commits_stopped: Callable[[], bool] = lambda: False
+    archive: Callable[[str, ArchiveRead], Awaitable[Reply]] = no_archive
     topology: Topology = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,6 +128,9 @@ class Link:
         # What is outstanding, oldest first: the command and its deadline. A commit that was not
         # sent because commits are stopped waits here for its turn to be answered.
         self._outstanding: deque[tuple[Command, float, bool]] = deque()
+        # The reply of the archive that has come; a session reads one thing of it at a time.
+        self._archived: Reply | None = None
+        self._reader: asyncio.Task[None] | None = None
         self._unsent: list[bytes] = []
         self._wake = asyncio.Event()
         self._deadline: asyncio.TimerHandle | None = None
@@ -135,7 +147,12 @@ class Link:
         expires = self._loop.time() + self._options.deadline
         stopped = self._options.commits_stopped()
         for command in commands:
-            if stopped and isinstance(command, Commit):
+            if isinstance(command, ListArchive | LoadSnapshot | ReadSegment):
+                # In its place among the replies of Redis, with its own, longer deadline.
+                late = self._loop.time() + _ARCHIVE_DEADLINE_S
+                self._outstanding.append((command, late, False))
+                self._reader = self._loop.create_task(self._guard(self._read_archive(command)))
+            elif stopped and isinstance(command, Commit):
                 self._outstanding.append((command, expires, False))
             else:
                 self._unsent += self._wire.encode(command)
@@ -162,15 +179,16 @@ class Link:
         if self._deadline is not None:
             self._deadline.cancel()
         current = asyncio.current_task()
-        for task in self._tasks:
-            if task is not current:
+        for task in (*self._tasks, self._reader):
+            if task is not None and task is not current:
                 task.cancel()
         self._outstanding.clear()
         self._unsent.clear()
 
     async def wait_closed(self) -> None:
         """Wait until the tasks have ended and the socket is closed, after `close` or `lose`."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        reader = () if self._reader is None else (self._reader,)
+        await asyncio.gather(*self._tasks, *reader, return_exceptions=True)
         await disconnect(self._connection)
 
     async def _guard(self, body: Any) -> None:
@@ -210,10 +228,24 @@ class Link:
             self._on_reply(reply)
             self._answer_unsent()
 
+    async def _read_archive(self, command: ArchiveRead) -> None:
+        self._archived = await self._options.archive(self._wire.log_name, command)
+        self._answer_unsent()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._check_deadline()
+
     def _answer_unsent(self) -> None:
         while not self._closed and self._outstanding and not self._outstanding[0][2]:
-            command, _, _ = self._outstanding.popleft()
-            reply = self._wire.full(command)
+            command = self._outstanding[0][0]
+            archived = isinstance(command, ListArchive | LoadSnapshot | ReadSegment)
+            if archived and self._archived is None:
+                return
+            self._outstanding.popleft()
+            if archived:
+                reply, self._archived = self._archived, None
+            else:
+                reply = self._wire.full(command)
             if reply is not None:
                 self._on_reply(reply)
 

@@ -28,7 +28,14 @@ from rating_core.metering.shard import (
 )
 from rating_core.metering.shard import Settings as ShardSettings
 from rating_server.ports import Clock, StoreHealth, StoreRefused, StoreUnavailable, Window
-from rating_server.store.adapter import LinkOptions
+from rating_server.store.adapter import LinkOptions, no_archive
+from rating_server.store.archive_place import open_archive
+from rating_server.store.archiving import (
+    ArchivePolicy,
+    ArchiveTask,
+    LogArchiver,
+    archive_reader,
+)
 from rating_server.store.driver import SessionDriver
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.guard import StoreGuard
@@ -51,7 +58,8 @@ class UsageStoreOptions:
     ``start_timeout`` seconds until the store must have loaded and all logs must have been read.
     ``replicas`` that must confirm at REPLICATED.
     ``trust``: take a store that hides its CONFIG for durable. ``disk_reserve`` bytes for the
-    embedded store (P15).
+    embedded store (P15). ``archive``: path or URI of the archive, empty for none;
+    ``archive_after_us``: age in µs at which entries go there, None for never (P10).
     """
 
     url: str = ""
@@ -65,6 +73,8 @@ class UsageStoreOptions:
     replicas: int = 1
     trust: bool = False
     disk_reserve: int = 256 * 1024 * 1024
+    archive: str = ""
+    archive_after_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,9 @@ class RedisUsageStore:
         self._options = options
         self._embedded = embedded
         self._clock = clock
+        if options.archive_after_us is not None and not options.archive:
+            raise StoreRefused("ARCHIVE_UNUSABLE", "--archive-after needs --archive")
+        self._files = open_archive(options.archive) if options.archive else None
         replicated = options.level is AckLevel.REPLICATED
         self._link = LinkOptions(
             url=embedded.url if embedded is not None else lambda: options.url,
@@ -106,7 +119,9 @@ class RedisUsageStore:
             replicas=options.replicas if replicated else 0,
             wait_ms=max(int(options.deadline * 500), 1),
             commits_stopped=self._commits_stopped,
+            archive=no_archive if self._files is None else archive_reader(self._files),
         )
+        self._archiving: ArchiveTask | None = None
         self._guard = StoreGuard(
             self._link,
             free_disk=embedded.directory.free_bytes if embedded is not None else None,
@@ -195,6 +210,7 @@ class RedisUsageStore:
             await self._until_ready(drivers)
             configured = (self._configure(driver) for driver in self._drivers)
             self._tell_window(await asyncio.gather(*configured))
+            self._start_archiving()
         except BaseException:
             await self.close()
             raise
@@ -202,6 +218,8 @@ class RedisUsageStore:
     async def close(self) -> None:
         """End all sessions, then the embedded store; calls that wait fail."""
         drivers = [self._catalogue_driver, *self._drivers]
+        if self._archiving is not None:
+            await self._archiving.close()
         try:
             await asyncio.gather(*(driver.close() for driver in drivers))
             await self._guard.close()
@@ -236,6 +254,20 @@ class RedisUsageStore:
     async def refresh_catalogue(self) -> None:
         """Catch up with the catalogue: any question proves the head after it was asked (P1)."""
         await self._catalogue_driver.ask(GetMeter(""))
+
+    def _start_archiving(self) -> None:
+        """Archive the usage shards' logs (P10). The catalogue's stays: it is small and all of it
+        is needed.
+        """
+        after_us = self._options.archive_after_us
+        if self._files is None or after_us is None:
+            return
+        archivers = [
+            LogArchiver(shard_keys(shard), self._link, self._files, driver, self._clock)
+            for shard, driver in enumerate(self._drivers)
+        ]
+        self._archiving = ArchiveTask(archivers, ArchivePolicy(after_us))
+        self._archiving.start()
 
     def _commits_stopped(self) -> bool:
         return self._guard.stopped()

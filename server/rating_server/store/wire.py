@@ -23,6 +23,8 @@ from rating_core.metering.protocol import (
     Outcome,
     ReadLog,
     Reply,
+    Trim,
+    TrimReply,
     Turn,
     TurnReply,
     Wait,
@@ -83,7 +85,12 @@ class Wire:
         self._replicas = replicas
         self._wait_ms = wait_ms
 
-    def encode(self, command: Command) -> list[bytes]:
+    @property
+    def log_name(self) -> str:
+        """Name of the log: the number of a shard, or `catalogue`."""
+        return self._keys.name
+
+    def encode(self, command: Command | Trim) -> list[bytes]:
         """Return the bytes of a command, in pieces to be written in order."""
         keys = self._keys
         match command:
@@ -116,6 +123,12 @@ class Wire:
                 return pack(b"FCALL", b"rw1_standing", count, keys.fold, *hashes)
             case FoldWrite():
                 return self._encode_fold(command)
+            case Trim():
+                kept = command.snapshot
+                return pack(
+                    *(b"FCALL", b"rw1_trim", b"3", keys.log, keys.head, keys.fold),
+                    *(_text(command.version), command.token, _text(kept.version), kept.token),
+                )
         raise TypeError(f"not a command: {command!r}")
 
     def _encode_fold(self, command: FoldWrite) -> list[bytes]:
@@ -133,7 +146,7 @@ class Wire:
             *arguments,
         )
 
-    def decode(self, command: Command, raw: object) -> Reply:
+    def decode(self, command: Command | Trim, raw: object) -> Reply:
         """Return the reply to ``command``. ReplyUnreadable if Redis sent something else."""
         try:
             return self._decode(command, raw)
@@ -141,7 +154,7 @@ class Wire:
             kind = type(command).__name__
             raise ReplyUnreadable(f"{self._keys.name}: reply to {kind}: {error}") from error
 
-    def _decode(self, command: Command, raw: object) -> Reply:
+    def _decode(self, command: Command | Trim, raw: object) -> Reply:
         match command:
             case Commit() | Check():
                 outcome, version, token, redis_now = _items(raw)
@@ -162,6 +175,9 @@ class Wire:
             case FoldWrite():
                 ok, mark_text, cursor_text = _items(raw)
                 return FoldReply(ok == b"1", int(mark_text), int(cursor_text))
+            case Trim():
+                ok, mark_text = _items(raw)
+                return TrimReply(ok == b"1", int(mark_text))
         raise TypeError(f"not a command: {command!r}")
 
     def full(self, command: Command) -> Reply | None:

@@ -155,6 +155,25 @@ local function fold(keys, args)
   return {'1', mark, at}
 end
 
+-- KEYS: log, head, fold. ARGV: version, token, version and token of a snapshot.
+-- Reply: '1' if done, the mark F.
+--
+-- Drops the entries before the version; the entry itself stays, as the join to the archive. Only
+-- what every hash reflects may go (P8), and only where a snapshot of this very log, at the version
+-- or later, is in the archive (P10). The caller keeps a call to about 2 MB (P15).
+local function trim(keys, args)
+  expect(#keys == 3 and #args == 4, 'trim takes 3 keys and 4 arguments')
+  local version, token, snapshot_version, snapshot_token = args[1], args[2], args[3], args[4]
+  local mark = redis.call('HGET', keys[3], 'mark') or '0'
+  if greater(version, mark) or greater(version, snapshot_version)
+    or not log_holds(keys[1], keys[2], version, token)
+    or not log_holds(keys[1], keys[2], snapshot_version, snapshot_token) then
+    return {'0', mark}
+  end
+  redis.call('XTRIM', keys[1], 'MINID', version .. '-0')
+  return {'1', mark}
+end
+
 -- KEYS: fold, then counter hashes. Reply: the mark F, the cursor, the version of each hash (P8).
 local function standing(keys)
   local state = redis.call('HMGET', keys[1], 'mark', 'cursor')
@@ -170,6 +189,7 @@ redis.register_function('rw1_commit', commit)
 -- that need no entry could not leave (P15).
 redis.register_function{function_name = 'rw1_check', callback = check, flags = {'allow-oom'}}
 redis.register_function{function_name = 'rw1_fold', callback = fold, flags = {'allow-oom'}}
+redis.register_function{function_name = 'rw1_trim', callback = trim, flags = {'allow-oom'}}
 redis.register_function{
   function_name = 'rw1_standing', callback = standing, flags = {'no-writes', 'allow-oom'}
 }

@@ -5,6 +5,7 @@ The events that a driver gives are in `session.py`, what is held and sent in `ou
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from rating_core.metering.protocol import (
     FoldRead,
     FoldWrite,
     HeadReply,
+    HistoryLost,
     LogEntry,
     LogPage,
     Machine,
@@ -45,6 +47,8 @@ FOLD_DELAY_MOST_US = 10_000_000
 written once, and folding takes a bounded share of the time however many customers are busy."""
 CORRUPT_DELAY_US = 1_000_000
 TURN_AFTER_REFUSALS = 2
+KNOWN_TOKENS = 1024
+"""Entries whose tokens are kept, to tell how much of a history is lost when one is (P5)."""
 
 
 class Settlement(Outbox):
@@ -58,6 +62,10 @@ class Settlement(Outbox):
         super().__init__(machine, boot, level, clock)
         self._overtaken: list[Pending] = []
         self._lost_track: dict[bytes, Batch] = {}
+        self._known: deque[tuple[int, bytes]] = deque(maxlen=KNOWN_TOKENS)
+        self._former: deque[tuple[int, bytes]] = deque()
+        """What was known before a rebuild, until that has read to the end."""
+        self._kept, self._replaced = 0, False
         self._fold = FoldRound(machine)
         self._reading = False
         self._rebuilding = True
@@ -117,6 +125,7 @@ class Settlement(Outbox):
         """The oldest entry in flight is in the log: make it committed, answer its calls."""
         self._flight.popleft()
         self._machine.confirm(batch.version, batch.token)
+        self._learn(batch.version, batch.token)
         self._refusals = 0
         self._deliver(batch)
         if written:
@@ -227,6 +236,8 @@ class Settlement(Outbox):
             if end.value:
                 self._unreadable(end.value)
             else:
+                self._known.clear()
+                self._learn(self._machine.version, self._machine.token)
                 self._read_on()
         else:
             self._send(command, self._recover)
@@ -247,9 +258,19 @@ class Settlement(Outbox):
             self._roll_back()  # P3: a foreign entry has taken the place of ours
         envelope = decode_envelope(entry.entry)
         self._machine.apply(envelope.body, envelope.now, entry.version, token)
+        self._learn(entry.version, token)
         own = self._lost_track.pop(token, None)
         if own is not None:
             self._deliver(own)
+
+    def _learn(self, version: int, token: bytes) -> None:
+        """Note an entry that is committed, and compare it with what was known before a rebuild."""
+        self._known.append((version, token))
+        if self._former and self._former[0][0] <= version <= self._former[-1][0]:
+            if self._former[version - self._former[0][0]][1] == token:
+                self._kept = version
+            else:
+                self._replaced = True
 
     def _end_reading(self) -> None:
         if self._machine.version < self._head_seen:
@@ -259,6 +280,11 @@ class Settlement(Outbox):
         self._fresh = self._fresh or self._whole
         self._reading = self._rebuilding = self._whole = False
         self._fault = None
+        if self._former:
+            version, token = self._former[-1]
+            if self._replaced or self._machine.version < version:
+                self._effects.append(HistoryLost(self._kept, version, token))
+            self._former.clear()
         for batch in self._lost_track.values():
             self._queue.take_back(batch.calls)  # not in this log: decided anew
         self._lost_track.clear()
@@ -300,6 +326,10 @@ class Settlement(Outbox):
             else:
                 self._take_back(source)
         self._flight.clear()
+        if not self._former:
+            self._former = self._known.copy()
+        self._known.clear()
+        self._kept, self._replaced = 0, False
         self._machine.unstage()
         self._machine.reset()
         self._fold.reset()

@@ -53,13 +53,15 @@ class StoreRefused(Exception):
 class StoreHealth:
     """Whether the store serves: ``ready`` when every session is; ``problem`` is one line or empty.
 
-    ``logs_ready`` of ``logs`` sessions have read their log and confirmed its head.
+    ``logs_ready`` of ``logs`` sessions have read their log and confirmed its head. ``losses``: how
+    often the store was found to have lost committed entries, since this server started (P5).
     """
 
     ready: bool
     logs_ready: int
     logs: int
     problem: str
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from archive_model import BrokenRounds
 
 from rating_core.metering.archiver import ArchiveRound
-from rating_core.metering.protocol import Answer, LogEntry
+from rating_core.metering.protocol import Answer, HistoryLost, LogEntry
 from rating_core.metering.session import ShardSession
 
 
@@ -19,6 +19,25 @@ class SimulatedSession(ShardSession):
 
     eager = False
     coverage = None
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.known = {}
+        self.read_anew = {}
+
+    def _learn(self, version, token):
+        # Not while it reads anew: what it knew before is what a loss is measured by.
+        if not self._former:
+            self.known[version] = token
+        super()._learn(version, token)
+
+    def _end_reading(self):
+        rebuilt = bool(self._former)
+        super()._end_reading()
+        if rebuilt and not self._former:
+            self.read_anew = dict(self._known)
+            if not any(isinstance(effect, HistoryLost) for effect in self._effects):
+                self.known.update(self.read_anew)
 
     def _should_group(self):
         return not self.eager and super()._should_group()

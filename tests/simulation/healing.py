@@ -93,6 +93,7 @@ def finish(world, rng):
                 continue
             raise Violation(f"REJECTED: {status} for {record[0]}, which was counted after all")
     world.check_hashes()
+    world.check_losses_noticed()
     if world.config["recover"]:
         _check_recovery(world, rng)
 

@@ -62,6 +62,31 @@ class Promises:
         if total not in allowed:
             raise Violation(f"READ: {customer} has {total}, the log says {sorted(allowed)}")
 
+    def _check_loss(self, server, effect):
+        """P5: what is reported as lost is not in the log, and what is named as kept is.
+
+        The log may have grown since it was read: its writer may send a lost entry once more (P3).
+        """
+        self.coverage["losses noticed"] += 1
+        state = server.connection.node.history[-1]
+        read = len(server.session.read_anew) and max(server.session.read_anew)
+        if read >= effect.version and state.holds(effect.version, effect.token):
+            raise Violation(f"LOSS: {effect.version} is reported as lost, and in the log")
+        known = server.session.known
+        if effect.kept >= state.first and not state.holds(effect.kept, known[effect.kept]):
+            raise Violation(f"LOSS: {effect.kept} is reported as kept, and not in the log")
+        server.session.known = dict(server.session.read_anew)
+
+    def check_losses_noticed(self):
+        """P5: what a server knew as committed is in the log, or was reported as lost."""
+        state = self.head()
+        for server in self.servers:
+            for version, token in server.session.known.items():
+                if version < state.first:
+                    continue  # trimmed: the state stands on a snapshot, which may hide the loss
+                if server.session.ready and not state.holds(version, token):
+                    raise Violation(f"LOSS: server {server.index} did not notice that of {version}")
+
     # --- proofs over all of Redis --------------------------------------------------------------
 
     def check_hashes(self):

@@ -32,6 +32,7 @@ DEEP = (
     "failovers that lose writes",
     "fold rounds",
     "hash checks",
+    "losses noticed",
     "reads checked",
     "rebuilds",
     "redis crashes that lose writes",

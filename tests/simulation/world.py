@@ -23,6 +23,7 @@ from rating_core.metering.protocol import (
     EMPTY_TOKEN,
     AckLevel,
     Answer,
+    HistoryLost,
     Reconnect,
     SetTimer,
     chain_token,
@@ -233,6 +234,8 @@ class World(Promises):
                 server.timers[effect.name] = True
             elif kind is Reconnect:
                 raise Violation(f"SESSION: {effect.reason}")
+            elif kind is HistoryLost:
+                self._check_loss(server, effect)
             else:
                 call = server.calls.pop(effect.ticket)
                 answer = effect.answer if kind is Answer else None

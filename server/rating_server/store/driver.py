@@ -11,7 +11,15 @@ import logging
 import random
 from collections.abc import Callable
 
-from rating_core.metering.protocol import Answer, Effect, Reconnect, Refuse, Reply, SetTimer
+from rating_core.metering.protocol import (
+    Answer,
+    Effect,
+    HistoryLost,
+    Reconnect,
+    Refuse,
+    Reply,
+    SetTimer,
+)
 from rating_core.metering.session import ShardSession
 from rating_server.ports import ClockRefused, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from rating_server.store.adapter import Link, LinkOptions, connect
@@ -57,6 +65,7 @@ class SessionDriver:
         self._problem = "not connected yet"
         self._closed = False
         self._served = False
+        self._losses = 0
         self._changed = asyncio.Event()
 
     @property
@@ -77,6 +86,11 @@ class SessionDriver:
     def corrupt(self) -> bool:
         """Whether the log was read from its first entry and found unreadable (P5)."""
         return self._session.fault is not None
+
+    @property
+    def losses(self) -> int:
+        """How often the store was found to have lost committed entries of this log (P5)."""
+        return self._losses
 
     def start(self) -> None:
         """Begin to connect; calls may come at once and wait."""
@@ -200,6 +214,15 @@ class SessionDriver:
                 loop = asyncio.get_running_loop()
                 self._timers[effect.name] = loop.call_later(
                     effect.delay / 1_000_000, self._on_timer, effect.name
+                )
+            case HistoryLost():
+                self._losses += 1
+                # At REPLICATED with all replicas this does not happen; see protocol.md.
+                _log.error(
+                    "log %s: the store has lost entries %d to %d (token %s), as a failover to a "
+                    "replica that lagged does; the state is rebuilt, and records that are sent "
+                    "again will count",
+                    *(self._keys.name, effect.kept + 1, effect.version, effect.token.hex()),
                 )
             case Reconnect():
                 if self._link is not None:

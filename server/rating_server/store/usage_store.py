@@ -176,6 +176,7 @@ class RedisUsageStore:
             logs_ready=ready,
             logs=len(drivers),
             problem=next((problem for problem in problems if problem), ""),
+            losses=sum(driver.losses for driver in drivers),
         )
 
     async def start(self) -> None:

@@ -18,6 +18,7 @@ from rating_core.metering.protocol import (
     FoldReply,
     FoldWrite,
     HeadReply,
+    HistoryLost,
     LogEntry,
     LogPage,
     Outcome,
@@ -530,3 +531,22 @@ def test_a_reply_that_nothing_asked_for_drops_the_connection(bench):
     """A connection out of step is not to be trusted."""
     bench.session.on_reply(WaitReply(True))
     assert bench.effects(Reconnect) == [Reconnect("a reply that no command asked for")]
+
+
+def test_a_lost_tail_is_told_with_what_is_kept():
+    """P5: after a failover that lost entries the session says from which version on, once."""
+    made = Bench(entries=[b'["a"]', b'["b"]', b'["c"]'])
+    made.connect()
+    token = made.log[2][1]
+    made.effects()
+    made.session.on_lost()
+    del made.log[1:]
+    made.foreign(b'["d"]')
+    made.foreign(b'["e"]')
+    made.foreign(b'["f"]')
+    made.connect()
+    assert made.machine.words == ["a", "d", "e", "f"]
+    assert made.effects(HistoryLost) == [HistoryLost(1, 3, token)]
+    made.session.on_lost()
+    made.connect()
+    assert made.effects(HistoryLost) == []

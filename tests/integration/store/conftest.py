@@ -24,15 +24,15 @@ from redis.retry import Retry
 
 from rating_core.catalog import BillingPeriod
 from rating_core.metering.batch import RecordBatch, RecordStatus, shard_of
-from rating_core.metering.catalogue import CreateMeter
-from rating_core.metering.shard import (
+from rating_core.metering.calls import (
     CountersAnswer,
     CreateSubscription,
     GetCounters,
     RecordAnswer,
     RecordCall,
-    UsageShard,
 )
+from rating_core.metering.catalogue import CreateMeter
+from rating_core.metering.shard import UsageShard
 from rating_server.ports import StoreUnavailable, Window
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.data_directory import DataDirectory

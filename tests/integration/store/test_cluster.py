@@ -12,8 +12,8 @@ import pytest
 from redis.crc import key_slot
 
 from rating_core.metering.batch import RecordStatus
+from rating_core.metering.calls import StateDigest
 from rating_core.metering.protocol import AckLevel
-from rating_core.metering.shard import StateDigest
 from rating_server.store.keys import catalogue_keys, shard_keys
 
 LIBRARY = b"ratewright_1"

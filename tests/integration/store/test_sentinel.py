@@ -31,6 +31,7 @@ def watched(members: Any, wait_until: Any) -> Any:
         "sentinel down-after-milliseconds usage 500\nsentinel failover-timeout usage 6000\n"
     )
     sentinel.start([str(get_binary_path()), str(config), "--sentinel"])
+    wait_until(lambda: sentinel.ask("PING") == b"PONG", "the Sentinel answers")
     return members
 
 
@@ -89,7 +90,6 @@ def test_a_url_of_another_kind_is_refused(watched, wait_until, form: str, words:
     """One line says what the nodes are, where the URL says something else."""
     *_, store, sentinel = watched.all
     wait_until(lambda: store.ask("PING") == b"PONG", "the store answers")
-    wait_until(lambda: sentinel.ask("PING") == b"PONG", "the Sentinel answers")
     url = form.format(sentinel=sentinel.port, store=store.port)
     with pytest.raises(StoreRefused, match=words):
         asyncio.run(check_store(LinkOptions(url=lambda: url), AckLevel.DURABLE, 4))

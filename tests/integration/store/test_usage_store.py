@@ -16,9 +16,7 @@ import pytest
 
 from rating_core.catalog import BillingPeriod
 from rating_core.metering.batch import RecordBatch, RecordStatus, RejectReason, shard_of
-from rating_core.metering.catalogue import Catalogue, CreateMeter, ListMeters
-from rating_core.metering.counter_names import field_name, hash_key_of
-from rating_core.metering.shard import (
+from rating_core.metering.calls import (
     ControlAnswer,
     CountersAnswer,
     CreateSubscription,
@@ -28,8 +26,10 @@ from rating_core.metering.shard import (
     RecordCall,
     Settings,
     StateDigest,
-    UsageShard,
 )
+from rating_core.metering.catalogue import Catalogue, CreateMeter, ListMeters
+from rating_core.metering.counter_names import field_name, hash_key_of
+from rating_core.metering.shard import UsageShard
 from rating_server.ports import StoreFull, StoreRefused, StoreUnavailable, UsageStore, Window
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.embedded import EmbeddedStore

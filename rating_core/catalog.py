@@ -7,7 +7,7 @@ as they stand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -24,6 +24,23 @@ class Aggregation(StrEnum):
 
     SUM = "sum"
     COUNT = "count"
+    MAX = "max"
+    LATEST = "latest"
+    UNIQUE_COUNT = "unique_count"
+    WEIGHTED_SUM = "weighted_sum"
+
+
+class LevelUnit(StrEnum):
+    """By what a weighted_sum divides level × time, if not by the billing period (S6.4)."""
+
+    HOUR = "hour"
+
+
+class BucketLength(StrEnum):
+    """Length of the time buckets that a meter keeps beside its period counter; in UTC (S8.1)."""
+
+    HOUR = "hour"
+    DAY = "day"
 
 
 class BillingPeriod(StrEnum):
@@ -89,13 +106,27 @@ class Rounding:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A named rule that turns records into a number. Quantities are int64 in 10^-scale units."""
+    """A named rule that turns records into a number. Quantities are int64 in 10^-scale units.
+
+    ``of``: the attribute whose values a unique_count counts, empty for other meters. ``per``: what
+    a weighted_sum divides by, ``None`` for the billing period (S6.4). ``buckets``: length of the
+    time buckets, ``None`` for none.
+    """
 
     id: str
     aggregation: Aggregation
     unit: str = ""
     scale: int = 0
     dimensions: tuple[str, ...] = ()
+    of: str = ""
+    per: LevelUnit | None = None
+    buckets: BucketLength | None = None
+
+    def counts_like(self, other: Meter) -> bool:
+        """Whether both are the same meter; dimensions are a set, so their order is nothing (S2)."""
+        return replace(self, dimensions=tuple(sorted(self.dimensions))) == replace(
+            other, dimensions=tuple(sorted(other.dimensions))
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,16 +87,6 @@ def _read_meter(document: object, at: Place, faults: FaultList) -> tuple[str | N
     return meter_id, Meter(meter_id, aggregation, unit, scale, tuple(dimensions))
 
 
-def _same_meter(one: Meter, other: Meter) -> bool:
-    """Whether two meters count alike; dimensions are a set, so their order does not matter."""
-    return (one.aggregation, one.unit, one.scale, sorted(one.dimensions)) == (
-        other.aggregation,
-        other.unit,
-        other.scale,
-        sorted(other.dimensions),
-    )
-
-
 def _read_meters(
     fields: Fields, faults: FaultList, known: Mapping[str, Meter]
 ) -> dict[str, Meter | None]:
@@ -119,7 +109,7 @@ def _read_meters(
             if read_name is None:
                 continue
             name = read_name
-            if meter is not None and name in known and not _same_meter(meter, known[name]):
+            if meter is not None and name in known and not meter.counts_like(known[name]):
                 message = f"differs from the existing meter {shown(name)}: use another id"
                 faults.add(at, "METER_MISMATCH", message)
         ids.declare(name, place, faults)

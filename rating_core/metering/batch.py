@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 from typing import TypeVar
@@ -54,9 +54,9 @@ class RejectReason(IntEnum):
     PERIOD_CLOSED = 9
     TOO_MANY_SERIES = 10
     NOT_FOUND = 11
-    """Reserved for retractions (S7.6)."""
+    """A retraction of an id that is not known (S7.6)."""
     NOT_RETRACTABLE = 12
-    """Reserved for retractions (S7.6)."""
+    """A retraction on a max or latest meter (S7.6)."""
 
 
 @lru_cache(maxsize=1 << 18)
@@ -138,6 +138,9 @@ class RecordBatch:
     ``quantity``: int64[n] in 10^-scale units; ``event_time``: int64[n] µs UTC. ``malformed``:
     bool[n], what the decoder could not read (S7.3). ``out_of_range``, ``imprecise``: bool[n], or
     ``None`` for none: quantities that did not fit int64, or had more than 12 decimals, at decoding.
+    ``attribute_set``: int32[n] as ``dimension_set``, or ``None`` where no record has attributes
+    (S7.2). ``retraction``: bool[n], or ``None`` for none: the row takes back the record it repeats
+    (S7.6).
     """
 
     customers: list[str]
@@ -154,6 +157,9 @@ class RecordBatch:
     malformed: NDArray[np.bool_]
     out_of_range: NDArray[np.bool_] | None = None
     imprecise: NDArray[np.bool_] | None = None
+    attribute_sets: list[DimensionSet] = field(default_factory=lambda: [()])
+    attribute_set: NDArray[np.int32] | None = None
+    retraction: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return int(self.customer.size)
@@ -164,9 +170,9 @@ class RecordBatch:
         for name in ("meter", "dimension_set", "event_id_ends", "quantity", "event_time"):
             if getattr(self, name).shape != (count,):
                 raise ValueError(f"{name}: expected {count} rows")
-        for name in ("malformed", "out_of_range", "imprecise"):
-            flags = getattr(self, name)
-            if flags is not None and flags.shape != (count,):
+        for name in ("malformed", "out_of_range", "imprecise", "retraction", "attribute_set"):
+            column = getattr(self, name)
+            if column is not None and column.shape != (count,):
                 raise ValueError(f"{name}: expected {count} rows")
         if len(self.scales) != len(self.meters):
             raise ValueError("scales: expected one a meter")
@@ -176,8 +182,13 @@ class RecordBatch:
             ("customer", self.customer, len(self.customers)),
             ("meter", self.meter, len(self.meters)),
             ("dimension_set", self.dimension_set, len(self.dimension_sets)),
+            ("attribute_set", self.attribute_set, len(self.attribute_sets)),
         ):
-            if count and not 0 <= int(codes.min()) <= int(codes.max()) < words:
+            if (
+                codes is not None
+                and count
+                and not 0 <= int(codes.min()) <= int(codes.max()) < words
+            ):
                 raise ValueError(f"{name}: index outside its dictionary of {words}")
         ends = self.event_id_ends
         if count and (int(ends[0]) < 0 or bool((ends[1:] < ends[:-1]).any())):
@@ -191,6 +202,9 @@ class RecordBatch:
         pairs, meter = compact(list(zip(self.meters, self.scales, strict=True)), self.meter[rows])
         dimension_sets, dimension_set = compact(self.dimension_sets, self.dimension_set[rows])
         event_ids, ends = take_ids(self.event_ids, self.event_id_ends, rows)
+        attribute_sets, attribute_set = self.attribute_sets, self.attribute_set
+        if attribute_set is not None:
+            attribute_sets, attribute_set = compact(attribute_sets, attribute_set[rows])
         return RecordBatch(
             customers=customers,
             customer=customer,
@@ -206,6 +220,9 @@ class RecordBatch:
             malformed=self.malformed[rows],
             out_of_range=None if self.out_of_range is None else self.out_of_range[rows],
             imprecise=None if self.imprecise is None else self.imprecise[rows],
+            attribute_sets=attribute_sets,
+            attribute_set=attribute_set,
+            retraction=None if self.retraction is None else self.retraction[rows],
         )
 
     @staticmethod
@@ -221,6 +238,7 @@ class RecordBatch:
             _merge(meters, list(zip(b.meters, b.scales, strict=True)), b.meter) for b in batches
         ]
         dimension_set = [_merge(dimension_sets, b.dimension_sets, b.dimension_set) for b in batches]
+        attribute_sets, attribute_set = _join_attributes(batches)
         bases = np.cumsum([0] + [len(b.event_ids) for b in batches[:-1]]).tolist()
         return RecordBatch(
             customers=list(customers),
@@ -239,6 +257,9 @@ class RecordBatch:
             malformed=np.concatenate([b.malformed for b in batches]),
             out_of_range=_join_flags(batches, [b.out_of_range for b in batches]),
             imprecise=_join_flags(batches, [b.imprecise for b in batches]),
+            attribute_sets=attribute_sets,
+            attribute_set=attribute_set,
+            retraction=_join_flags(batches, [b.retraction for b in batches]),
         )
 
     def split_by_shard(self, shard_count: int) -> list[tuple[int, NDArray[np.int64], RecordBatch]]:
@@ -265,6 +286,21 @@ def _merge(
         merged.setdefault(word, len(merged))
     mapping = np.array([merged[word] for word in words], np.int32)
     return mapping[codes]
+
+
+def _join_attributes(
+    batches: Sequence[RecordBatch],
+) -> tuple[list[DimensionSet], NDArray[np.int32] | None]:
+    if all(batch.attribute_set is None for batch in batches):
+        return [()], None
+    merged: dict[DimensionSet, int] = {}
+    columns = [
+        _merge(merged, [()], np.zeros(len(batch), np.int32))
+        if batch.attribute_set is None
+        else _merge(merged, batch.attribute_sets, batch.attribute_set)
+        for batch in batches
+    ]
+    return list(merged), np.concatenate(columns)
 
 
 def _join_flags(

@@ -25,6 +25,8 @@ DEFAULT_WINDOW_US = 7 * DAY_US
 """The acceptance window W before any Configure (S7.5)."""
 DEFAULT_MAX_SERIES = 10_000
 """Most series of one customer in one billing period before any Configure."""
+DEFAULT_MAX_VALUES = 1_000_000
+"""Most values of one customer's unique_count meters in one billing period before any Configure."""
 
 _CANONICAL = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -93,11 +95,13 @@ class Configure(Control):
     """Set what decides for the whole shard (P11).
 
     ``window_us``: the acceptance window W, ``None`` for unlimited (S7.5). ``max_series``: most
-    series of one customer in one billing period.
+    series of one customer in one billing period; ``max_values``: most values that its unique_count
+    meters ever saw there, each counted once a series. Beyond, records are TOO_MANY_SERIES.
     """
 
     window_us: int | None = DEFAULT_WINDOW_US
     max_series: int = DEFAULT_MAX_SERIES
+    max_values: int = DEFAULT_MAX_VALUES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +216,7 @@ class Settings:
     max_series: int = DEFAULT_MAX_SERIES
     floor: int | None = None
     configured: bool = False
+    max_values: int = DEFAULT_MAX_VALUES
 
 
 @dataclass(frozen=True, slots=True)

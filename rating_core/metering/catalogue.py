@@ -323,16 +323,6 @@ class _RefusalError(Exception):
         super().__init__(reason)
 
 
-def _same(one: Meter, other: Meter) -> bool:
-    """Whether two meters are the same; dimensions are a set."""
-    return (one.aggregation, one.unit, one.scale, sorted(one.dimensions)) == (
-        other.aggregation,
-        other.unit,
-        other.scale,
-        sorted(other.dimensions),
-    )
-
-
 def _read_meter(document: object) -> Meter:
     try:
         return meter_from_document(document)
@@ -346,7 +336,7 @@ def _meter_created(
     meter = _read_meter(document)
     existing = meters.get(meter.id)
     if existing is not None:
-        raise _RefusalError("ALREADY_EXISTS" if _same(meter, existing) else "METER_MISMATCH")
+        raise _RefusalError("ALREADY_EXISTS" if meter.counts_like(existing) else "METER_MISMATCH")
     stored = meter_to_document(meter)
     return {"meters": [stored], "create_time": now}, {"meter": stored, "create_time": now}
 
@@ -367,7 +357,7 @@ def _plan_created(
         existing = meters.get(meter.id)
         if existing is None:
             created.append(meter_to_document(meter))
-        elif not _same(meter, existing):
+        elif not meter.counts_like(existing):
             raise _RefusalError("METER_MISMATCH")
     facts = {"plan": document, "version": version, "create_time": now, "meters": created}
     value = {

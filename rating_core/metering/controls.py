@@ -24,12 +24,13 @@ from rating_core.metering.directory import (
     subscription_facts,
 )
 from rating_core.metering.entry import ControlEntry
+from rating_core.metering.series_state import Span
 from rating_core.period import INSTANT_MAX, INSTANT_MIN, period_bounds
 from rating_core.units import INT64_MIN
 
 Outcome = tuple[ControlAnswer, ControlEntry | None]
-CountersOf = Callable[[str, int], tuple[SeriesCounter, ...]]
-"""Counters of (customer, period start), staged records included."""
+CountersOf = Callable[[str, Span], tuple[SeriesCounter, ...]]
+"""Counters of a customer over a billing period, staged records included."""
 
 
 def replayed(
@@ -64,6 +65,12 @@ def decide_control(
     raise TypeError(f"a usage shard does not take {type(call).__name__}")
 
 
+def span_of(subscription: Subscription, instant: int) -> Span:
+    """Return the billing period of a subscription that holds ``instant``, µs (S8.1)."""
+    start, end = period_bounds(subscription.billing_period, instant)
+    return Span(max(start, subscription.start_time), end, end - start)
+
+
 def _refused(reason: str) -> Outcome:
     return ControlAnswer(False, reason), None
 
@@ -71,7 +78,9 @@ def _refused(reason: str) -> Outcome:
 def _configure(
     call: Configure, view: DirectoryView, now: int, all_remembered: bool, fingerprint: str
 ) -> Outcome:
-    if call.max_series < 1 or (call.window_us is not None and call.window_us < 1):
+    if min(call.max_series, call.max_values) < 1 or (
+        call.window_us is not None and call.window_us < 1
+    ):
         return _refused("OUT_OF_RANGE")
     current = view.settings()
     floor = current.floor
@@ -83,9 +92,14 @@ def _configure(
     value: dict[str, object] = {
         "window_us": call.window_us,
         "max_series": call.max_series,
+        "max_values": call.max_values,
         "floor": floor,
     }
-    same = (call.window_us, call.max_series) == (current.window_us, current.max_series)
+    same = (call.window_us, call.max_series, call.max_values) == (
+        current.window_us,
+        current.max_series,
+        current.max_values,
+    )
     if same and current.configured:
         return ControlAnswer(True, "", value), None
     entry = ControlEntry(CONFIGURE, call.request_id, fingerprint, dict(value), value)
@@ -127,14 +141,14 @@ def _close_period(
     closed_until = view.closed_until(call.customer)
     if call.period_start < closed_until:
         return _refused("PERIOD_CLOSED")
-    following = max(closed_until, subscription.start_time)
-    start, end = period_bounds(subscription.billing_period, following, subscription.start_time)
+    span = span_of(subscription, max(closed_until, subscription.start_time))
+    start, end = span.start, span.end
     if call.period_start != start:
         return _refused("PERIOD_NOT_NEXT")
     if now < end:
         return _refused("PERIOD_NOT_ENDED")
     facts: dict[str, object] = {"customer": call.customer, "period_start": start, "period_end": end}
-    counters = [counter_facts(counter) for counter in counters_of(call.customer, start)]
+    counters = [counter_facts(counter) for counter in counters_of(call.customer, span)]
     value = {**facts, "counters": counters}
     entry = ControlEntry(CLOSE_PERIOD, call.request_id, fingerprint, facts, value)
     return ControlAnswer(True, "", value), entry

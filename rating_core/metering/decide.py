@@ -26,12 +26,14 @@ from rating_core.metering.batch import (
     take_ids,
 )
 from rating_core.metering.calls import SECOND_US, Bands
-from rating_core.metering.entry import EntryMeter, RecordsEntry
+from rating_core.metering.cells import AGGREGATION_CODES, named_values
 from rating_core.metering.id_index import slots_for
-from rating_core.metering.judge import judge_rows, settle_rows
-from rating_core.metering.key_table import KeyTable
+from rating_core.metering.judge import Uncommon, judge_rows, settle_rows
+from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.keyed_hash import HashKey
+from rating_core.metering.records_entry import EntryMeter, RecordsEntry
 from rating_core.metering.row_keys import RowKeys, dimension_text, key_rows, mark_bad_ids
+from rating_core.metering.standing import BatchKeys, Provisional, StagedRecords, Standing
 
 FUTURE_US = 60 * SECOND_US
 """An event time later than this after now is IN_FUTURE (S7.3)."""
@@ -41,7 +43,11 @@ _SET_MAX = DIMENSIONS_MAX * (DIMENSION_VALUE_BYTES_MAX + 64)
 """Letters of the largest dimension set that is worth remembering."""
 
 _ACCEPTED = int(RecordStatus.ACCEPTED)
+_DIMENSION = int(RejectReason.DIMENSION_INVALID)
 
+Identities = NDArray[np.uint64]
+Found = NDArray[np.bool_]
+Payloads = NDArray[np.uint64]
 MeterOf = Callable[[str], Meter | None]
 
 
@@ -80,36 +86,16 @@ _remembered = lru_cache(maxsize=1 << 16)(_prepare)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Provisional:
-    """What a decided batch leaves for the next one to see, while its entry is in flight (P1).
-
-    Absolute values after the entry: of the newest staged entry that holds a key they are in force.
-    """
-
-    ids: NDArray[np.uint64]
-    parts: KeyTable
-    series_count: NDArray[np.int64]
-    series: KeyTable
-    value: NDArray[np.int64]
-    exists: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StagedRecords:
-    """The entry of a decided batch, its keys, and what later decisions must see of it."""
-
-    entry: RecordsEntry
-    keys: RowKeys
-    provisional: Provisional
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Limits:
-    """What bounds acceptance: now (µs), the oldest event time that is not taken, most series."""
+    """What bounds acceptance: now (µs), the oldest event time that is not taken, most series.
+
+    ``max_values``: most values of unique_count meters; both of one customer and period.
+    """
 
     now: int
     oldest: int
     max_series: int
+    max_values: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +112,7 @@ class _Rows:
 def _meter_table(
     meters: Sequence[Meter | None], scales: Sequence[int], kinds: Sequence[int]
 ) -> NDArray[np.int64]:
-    """Return int64[m, 5]: whether known, multiplier, divisor, whether it counts records, kind."""
+    """Return int64[m, 5]: whether known, multiplier, divisor, aggregation code, kind."""
     table = np.zeros((len(meters), 5), np.int64)
     table[:, 4] = kinds
     for index, (meter, scale) in enumerate(zip(meters, scales, strict=True)):
@@ -135,7 +121,7 @@ def _meter_table(
                 1,
                 10 ** max(0, meter.scale - scale),
                 10 ** max(0, scale - meter.scale),
-                meter.aggregation is Aggregation.COUNT,
+                AGGREGATION_CODES[meter.aggregation],
             )
     return table
 
@@ -203,6 +189,7 @@ class RecordDecision:
         self._batch = batch
         self._meters = [meter_of(name) for name in batch.meters]
         self._dimensions = [_prepared(pairs) for pairs in batch.dimension_sets]
+        self._attributes = [_prepared(pairs) for pairs in batch.attribute_sets]
         self._limits = limits
         self._ends = as_int64(batch.event_id_ends)
         self._codes = np.empty((3, count), np.int32)
@@ -214,7 +201,11 @@ class RecordDecision:
             mark_bad_ids(text, self._ends, batch.event_ids.isascii(), self._nameless)
         self._rows = self._judge(customer_rows, profiles)
         if not named:
-            self._rows.early[self._nameless] = RejectReason.MALFORMED
+            nameless = self._nameless
+            if batch.retraction is not None:
+                # S7.6: what a retraction takes back is named by its id.
+                nameless = nameless | batch.retraction
+            self._rows.early[nameless] = RejectReason.MALFORMED
         self.keys = key_rows(
             hash_key,
             customer_hashes,
@@ -226,16 +217,44 @@ class RecordDecision:
             self._rows.words,
             self._nameless,
             self._rows.early != 0,
+            [prepared.text for prepared in self._attributes],
+            batch.attribute_set,
+            batch.retraction,
             named=named,
         )
         ids = self.keys.identities.shape[0]
         self.found = np.zeros(ids, np.bool_)
         self.payloads = np.zeros(ids, np.uint64)
+        retracting = ids if self.keys.origins is not None else 0
+        self.origin_found = np.zeros(retracting, np.bool_)
+        self.origin_payloads = np.zeros(retracting, np.uint64)
         self._parts, self._series = KeyTable(count), KeyTable(count)
         self._part_rows, part_first = self._parts.insert(self.keys.parts)
         self._series_rows, series_first = self._series.insert(self.keys.series)
-        self.part_keys = self.keys.parts[part_first]
-        self.series_keys = self.keys.series[series_first]
+        self._values, values = self._name_values()
+        self.distinct = BatchKeys(
+            self.keys.parts[part_first], self.keys.series[series_first], values
+        )
+        self.weighted = any(m and m.aggregation is Aggregation.WEIGHTED_SUM for m in self._meters)
+
+    def _name_values(self) -> tuple[KeyTable, NDArray[np.uint64]]:
+        """Find the values that records of unique_count meters name, as rows of a table (S6.3)."""
+        sets = [prepared.pairs for prepared in self._attributes]
+        named = named_values(self._meters, self._codes[1], sets, self._batch.attribute_set)
+        table = KeyTable(named.rows.size)
+        self._value_rows = np.zeros(0, np.int32)
+        if not named.rows.size:
+            return table, np.zeros((0, 2), np.uint64)
+        keys = named.keys(self.keys.series)
+        self._value_rows = np.full(len(self._batch), ABSENT, np.int32)
+        self._value_rows[named.rows], first = table.insert(keys)
+        return table, keys[first]
+
+    def find(self, look_up: Callable[[Identities, Found, Payloads], None]) -> None:
+        """Have ids looked up in one place; what was found before stays (S7.1)."""
+        look_up(self.keys.identities, self.found, self.payloads)
+        if self.keys.origins is not None:
+            look_up(self.keys.origins, self.origin_found, self.origin_payloads)
 
     def _judge(self, customers: NDArray[np.int64], profiles: Sequence[Bands]) -> _Rows:
         batch = self._batch
@@ -243,6 +262,7 @@ class RecordDecision:
         given = np.empty((2, count), np.int64)
         given[0], given[1] = batch.quantity, batch.event_time
         flags = np.zeros((2, count), np.bool_)
+        unfit = np.array([prepared.names is None for prepared in self._attributes])
         if batch.out_of_range is not None:
             flags[0] = batch.out_of_range
         if batch.imprecise is not None:
@@ -256,12 +276,14 @@ class RecordDecision:
         )
         clamped = _clamped(profiles, customers, batch.meters)
         fitting, meter_kinds, set_kinds = _fitting(self._meters, self._dimensions)
+        table = _meter_table(self._meters, batch.scales, meter_kinds)
+        self._kinds = np.ascontiguousarray(table[:, 3])
         judge_rows(
             self._codes,
             given,
             flags,
             customers,
-            _meter_table(self._meters, batch.scales, meter_kinds),
+            table,
             np.array(set_kinds, np.int64),
             fitting,
             clamped,
@@ -272,20 +294,19 @@ class RecordDecision:
             rows.late,
             rows.unusable,
         )
+        if batch.attribute_set is not None and unfit.any():
+            known = (rows.early == 0) | (rows.early > _DIMENSION)
+            rows.early[unfit[batch.attribute_set] & known] = _DIMENSION
         return rows
 
-    def settle(
-        self,
-        series_count: NDArray[np.int64],
-        value: NDArray[np.int64],
-        exists: NDArray[np.bool_],
-    ) -> tuple[NDArray[np.uint8], StagedRecords | None]:
+    def settle(self, standing: Standing) -> tuple[NDArray[np.uint8], StagedRecords | None]:
         """Return uint8[2, n], status and reason of each record, and what is to be staged.
 
-        The arguments tell, for `part_keys` and `series_keys`, what stands before this batch; they
-        are changed to what stands after it.
+        ``standing`` is what stands before this batch; it is changed to what stands after it.
         """
         rows = self._rows
+        series_count, value, exists = standing.series_count, standing.value, standing.exists
+        uncommon = self._uncommon(standing)
         outcome = np.zeros((2, len(self._batch)), np.uint8)
         ids = np.zeros((slots_for(self.found.size, 8), 3), np.uint64)
         settle_rows(
@@ -293,6 +314,8 @@ class RecordDecision:
             self.found,
             self.payloads,
             rows.amounts,
+            self._kinds,
+            self._codes[1],
             rows.early,
             rows.late,
             rows.unusable,
@@ -301,16 +324,33 @@ class RecordDecision:
             series_count,
             value,
             exists,
-            self._limits.max_series,
+            (self._limits.max_series, self._limits.max_values),
+            uncommon,
             ids,
             outcome,
         )
         accepted = np.flatnonzero(outcome[0] == _ACCEPTED)
         if not accepted.size:
             return outcome, None
-        provisional = Provisional(ids, self._parts, series_count, self._series, value, exists)
+        provisional = Provisional(
+            ids, self._parts, series_count, self._series, value, exists, self._values, uncommon
+        )
         return outcome, StagedRecords(
             self._entry(accepted), self._accepted_keys(accepted), provisional
+        )
+
+    def _uncommon(self, standing: Standing) -> Uncommon:
+        words, retraction, origins = self._rows.words, self._batch.retraction, self.keys.origins
+        return Uncommon(
+            values=self._value_rows,
+            value_seen=standing.value_seen,
+            value_count=standing.value_count,
+            moments=standing.moments,
+            offsets=words[1] - words[2] if self.weighted else np.zeros(0, np.int64),
+            retraction=np.zeros(0, np.bool_) if retraction is None else retraction,
+            origins=np.zeros((0, 3), np.uint64) if origins is None else origins,
+            origin_found=self.origin_found,
+            origin_payloads=self.origin_payloads,
         )
 
     def _accepted_keys(self, accepted: NDArray[np.int64]) -> RowKeys:
@@ -322,16 +362,35 @@ class RecordDecision:
         if accepted.size != len(batch):
             codes, words = codes[:, accepted], words[:, accepted]
             event_ids, ends = take_ids(event_ids, ends, accepted)
+        attributes, retraction = batch.attribute_set, batch.retraction
+        if attributes is not None:
+            attributes = attributes[accepted]
+        if retraction is not None:
+            retraction = retraction[accepted]
+        sets, attributes = self._kept_attributes(attributes)
         columns = np.empty_like(codes)
         customers, columns[0] = compact(batch.customers, codes[0])
         meters, columns[1] = compact(self._meters, codes[1])
         prepared, columns[2] = compact(self._dimensions, codes[2])
         return RecordsEntry(
             customers=customers,
-            meters=[EntryMeter(m.id, m.aggregation, m.scale) for m in meters if m is not None],
+            meters=[EntryMeter.of_meter(meter) for meter in meters if meter is not None],
             dimension_sets=[dimensions.pairs for dimensions in prepared],
             codes=columns,
             event_ids=event_ids,
             ends=ends,
             words=np.ascontiguousarray(words),
+            attribute_sets=sets,
+            attribute_set=attributes,
+            retraction=retraction if retraction is not None and retraction.any() else None,
         )
+
+    def _kept_attributes(
+        self, codes: NDArray[np.int32] | None
+    ) -> tuple[list[DimensionSet], NDArray[np.int32] | None]:
+        """Return the attribute sets that are used; no column where all of them are empty."""
+        if codes is None:
+            return [()], None
+        prepared, codes = compact(self._attributes, codes)
+        sets = [attributes.pairs for attributes in prepared]
+        return (sets, codes) if any(sets) else ([()], None)

@@ -22,7 +22,7 @@ from rating_core.metering.calls import (
     Subscription,
     canonical_json,
 )
-from rating_core.metering.counters import grown
+from rating_core.metering.cells import grown
 from rating_core.metering.entry import ControlEntry
 from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.keyed_hash import HashKey

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_core.catalog import Aggregation
 from rating_core.errors import LogCorrupt
-from rating_core.metering.batch import EVENT_ID_BYTES_MAX, DimensionSet, take_ids
+from rating_core.metering.batch import EVENT_ID_BYTES_MAX, DimensionSet
 from rating_core.metering.calls import canonical_json
 from rating_core.metering.producers import ProducerEntry, ProducerFact
+from rating_core.metering.records_entry import EntryMeter, RecordsEntry
 from rating_core.units import INT64_MAX, INT64_MIN, SCALE_MAX
 
 BOOT_BYTES = 16
@@ -36,6 +36,9 @@ _CODES = ("customer", "meter", "dimension_set")
 _WORDS = ("quantity", "event_time", "period_start")
 _SEQUENCED_COLUMNS = (*_CODES, *_WORDS)
 _COLUMNS = (*_CODES, "event_id_length", *_WORDS)
+_ATTRIBUTES = "attribute_set"
+_RETRACTION = "retraction"
+_OPTIONAL = (_ATTRIBUTES, _RETRACTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,56 +52,6 @@ class Envelope:
     counter: int
     now: int
     body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class EntryMeter:
-    """What counting needs of a meter; entries hold it, so that logs are read without catalogue."""
-
-    id: str
-    aggregation: Aggregation
-    scale: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RecordsEntry:
-    """The accepted records of one batch, n ≥ 1, in order.
-
-    ``codes``: int32[3, n], indices into customers, meters and dimension_sets (sorted pairs without
-    empty values). ``words``: int64[3, n]: quantity in the meter's scale units, event time and start
-    of the billing period, both µs. ``event_ids``: UTF-8, concatenated, row i ends at ``ends[i]``.
-    ``producers``: of numbered batches, whose records have no event ids (P12): their facts in the
-    order of their rows; empty otherwise.
-    """
-
-    customers: list[str]
-    meters: list[EntryMeter]
-    dimension_sets: list[DimensionSet]
-    codes: NDArray[np.int32]
-    event_ids: bytes
-    ends: NDArray[np.int64]
-    words: NDArray[np.int64]
-    producers: tuple[ProducerFact, ...] = ()
-
-    def __len__(self) -> int:
-        return int(self.ends.size)
-
-    def of_producers(self, facts: tuple[ProducerFact, ...]) -> RecordsEntry:
-        """Return the entry as that of numbered batches (P12)."""
-        return replace(self, producers=facts)
-
-    def take(self, rows: NDArray[np.int64]) -> RecordsEntry:
-        """Return the entry of ``rows`` alone, with the same dictionaries."""
-        event_ids, ends = take_ids(self.event_ids, self.ends, rows)
-        return RecordsEntry(
-            self.customers,
-            self.meters,
-            self.dimension_sets,
-            self.codes[:, rows],
-            event_ids,
-            ends,
-            self.words[:, rows],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +104,18 @@ def _padded(data: bytes) -> bytes:
 def encode_records(entry: RecordsEntry) -> bytes:
     """Return the body of a records entry: a JSON header, then little-endian columns."""
     count = len(entry)
-    names = _SEQUENCED_COLUMNS if entry.producers else _COLUMNS
-    columns = np.empty((len(names), count), np.int64)
+    names = list(_SEQUENCED_COLUMNS if entry.producers else _COLUMNS)
+    optional = {_ATTRIBUTES: entry.attribute_set, _RETRACTION: entry.retraction}
+    given = [(name, column) for name, column in optional.items() if column is not None]
+    columns = np.empty((len(names) + len(given), count), np.int64)
     columns[:3] = entry.codes
     if not entry.producers:
         columns[3] = entry.ends
         columns[3, 1:] -= entry.ends[:-1]
-    columns[-3:] = entry.words
+    columns[len(names) - 3 : len(names)] = entry.words
+    for name, column in given:
+        columns[len(names)] = column
+        names.append(name)
     descriptors: list[list[object]] = []
     parts: list[bytes] = []
     offset = 0
@@ -172,8 +130,10 @@ def encode_records(entry: RecordsEntry) -> bytes:
         "columns": descriptors,
         "customers": entry.customers,
         "dimension_sets": entry.dimension_sets,
-        "meters": [[m.id, m.aggregation.value, m.scale] for m in entry.meters],
+        "meters": [meter.to_json() for meter in entry.meters],
     }
+    if entry.attribute_set is not None:
+        document[_ATTRIBUTES + "s"] = entry.attribute_sets
     if entry.producers:
         document["producers"] = [fact.to_json() for fact in entry.producers]
     else:
@@ -277,40 +237,58 @@ def _raw(descriptor: list[Any], body: bytes, start: int) -> NDArray[Any]:
     return np.frombuffer(body, dtype, count, start + offset)
 
 
-def _records(document: dict[str, Any], body: bytes, start: int) -> RecordsEntry:
-    producers = _facts(document) if "producers" in document else ()
-    keys = ["columns", "customers", "dimension_sets", "meters"]
-    _expect(sorted(document) == [*keys, "producers"][: 5 if producers else 4], "header: wrong keys")
+def _dictionary(pairs_of_sets: list[Any]) -> list[DimensionSet]:
+    return [tuple((name, value) for name, value in pairs) for pairs in pairs_of_sets]
+
+
+def _codes(descriptor: list[Any], words: int, body: bytes, start: int) -> NDArray[np.int32]:
+    column = _column(descriptor, body, start)
+    fits = int(column.min()) >= 0 and int(column.max()) < words
+    _expect(fits, f"{descriptor[0]}: no such word")
+    return column.astype(np.int32)
+
+
+def _descriptors(document: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the columns' descriptors by name; LogCorrupt unless header and columns are known."""
     descriptors = {column[0]: column for column in document["columns"]}
-    names = _SEQUENCED_COLUMNS if producers else _COLUMNS
-    wanted = names if producers else (*names, "event_ids")
-    _expect(sorted(descriptors) == sorted(wanted), "header: wrong columns")
+    given = [name for name in _OPTIONAL if name in descriptors]
     _expect(len(document["columns"]) == len(descriptors), "header: a column twice")
-    counts = {descriptors[name][2] for name in names}
+    numbered = "producers" in document
+    wanted = _SEQUENCED_COLUMNS if numbered else (*_COLUMNS, "event_ids")
+    _expect(sorted(descriptors) == sorted((*wanted, *given)), "header: wrong columns")
+    keys = ["columns", "customers", "dimension_sets", "meters"]
+    keys += ["attribute_sets"] * (_ATTRIBUTES in given) + ["producers"] * numbered
+    _expect(sorted(document) == sorted(keys), "header: wrong keys")
+    counts = {column[2] for name, column in descriptors.items() if name != "event_ids"}
     _expect(len(counts) == 1 and counts != {0}, "columns of different or no length")
-    meters = [
-        EntryMeter(meter, Aggregation(aggregation), scale)
-        for meter, aggregation, scale in document["meters"]
-    ]
+    return descriptors
+
+
+def _records(document: dict[str, Any], body: bytes, start: int) -> RecordsEntry:
+    descriptors = _descriptors(document)
+    meters = [EntryMeter.from_json(meter) for meter in document["meters"]]
     for meter in meters:
-        fits = isinstance(meter.id, str) and type(meter.scale) is int
+        fits = isinstance(meter.id, str) and type(meter.scale) is int and isinstance(meter.of, str)
         _expect(fits and 0 <= meter.scale <= SCALE_MAX, "meters: bad id or scale")
-    dimension_sets = [tuple((n, v) for n, v in pairs) for pairs in document["dimension_sets"]]
-    texts = [*document["customers"], *(text for s in dimension_sets for p in s for text in p)]
+    dimension_sets = _dictionary(document["dimension_sets"])
+    attribute_sets = _dictionary(document.get("attribute_sets", [[]]))
+    sets = (*dimension_sets, *attribute_sets)
+    texts = [*document["customers"], *(text for s in sets for p in s for text in p)]
     _expect(all(isinstance(text, str) for text in texts), "dictionaries: expected texts")
     words = [len(document["customers"]), len(meters), len(dimension_sets)]
-    codes = []
-    for name, limit in zip(_CODES, words, strict=True):
-        column = _column(descriptors[name], body, start)
-        _expect(int(column.min()) >= 0 and int(column.max()) < limit, f"{name}: no such word")
-        codes.append(column.astype(np.int32))
+    codes = [
+        _codes(descriptors[name], limit, body, start)
+        for name, limit in zip(_CODES, words, strict=True)
+    ]
     words_columns = np.stack([_column(descriptors[name], body, start) for name in _WORDS])
+    producers = _facts(document) if "producers" in document else ()
     if producers:
         rows = sum(fact.accepted for fact in producers)
         _expect(rows == words_columns.shape[1], "producers: rows differ from the columns")
         event_ids, ends = b"", np.zeros(rows, np.int64)
     else:
         event_ids, ends = _event_ids(descriptors, body, start)
+    attributes, retraction = (descriptors.get(name) for name in _OPTIONAL)
     return RecordsEntry(
         customers=document["customers"],
         meters=meters,
@@ -320,6 +298,13 @@ def _records(document: dict[str, Any], body: bytes, start: int) -> RecordsEntry:
         ends=ends,
         words=words_columns,
         producers=producers,
+        attribute_sets=attribute_sets,
+        attribute_set=None
+        if attributes is None
+        else _codes(attributes, len(attribute_sets), body, start),
+        retraction=None
+        if retraction is None
+        else _codes(retraction, 2, body, start).astype(np.bool_),
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from rating_core.int128 import add_wide, multiply_signed, subtract_wide
 from rating_core.jit import kernel
 from rating_core.metering.batch import RecordStatus, RejectReason
+from rating_core.metering.cells import COUNT, LATEST, MAX, SUM, WEIGHTED_SUM
 from rating_core.period import calendar_end, calendar_start
 from rating_core.units import INT64_MAX, INT64_MIN
 
@@ -24,6 +28,29 @@ _IN_FUTURE = int(RejectReason.IN_FUTURE)
 _TOO_OLD = int(RejectReason.TOO_OLD)
 _CLOSED = int(RejectReason.PERIOD_CLOSED)
 _TOO_MANY = int(RejectReason.TOO_MANY_SERIES)
+_NOT_FOUND = int(RejectReason.NOT_FOUND)
+_NOT_RETRACTABLE = int(RejectReason.NOT_RETRACTABLE)
+
+
+class Uncommon(NamedTuple):
+    """What only some batches have; each array is empty where the batch has nothing of the kind.
+
+    ``values`` int32[n]: row of the value that a record of a unique_count names, or −1;
+    ``value_seen`` bool[v] and ``value_count`` int64[p]: which values are known, and how many in
+    each period. ``moments`` int64[s, 2]: moment of each series of a weighted_sum, a pair, and
+    ``offsets`` int64[n]: µs from a record's period start to its event. ``retraction`` bool[n], and
+    of the records that are taken back, the identities, whether they are known, their payloads.
+    """
+
+    values: NDArray[np.int32]
+    value_seen: NDArray[np.bool_]
+    value_count: NDArray[np.int64]
+    moments: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    retraction: NDArray[np.bool_]
+    origins: NDArray[np.uint64]
+    origin_found: NDArray[np.bool_]
+    origin_payloads: NDArray[np.uint64]
 
 
 @kernel
@@ -60,10 +87,10 @@ def judge_rows(
 
     Reads codes int32[3, n], quantity and event time int64[2, n], flags bool[2, n] (out of range,
     imprecise), customers int64[c, 5] (`Directory.rows_of`), meters int64[m, 5] (known, multiplier,
-    divisor, counts records, kind k), set_kinds int64[d] (kind j), fitting bool[k, j], clamped
-    bool[p, m], bounds (latest and oldest event time). Writes words int64[3, n], amounts int64[n],
-    and the first reason that applies: in ``early`` one up to NO_SUBSCRIPTION, in ``late`` one from
-    IN_FUTURE to PERIOD_CLOSED.
+    divisor, aggregation code, kind k of its dimensions), set_kinds int64[d] (kind j), fitting
+    bool[k, j], clamped bool[p, m], bounds (latest and oldest event time). Writes words int64[3, n],
+    amounts int64[n], and the first reason that applies: in ``early`` one up to NO_SUBSCRIPTION, in
+    ``late`` one from IN_FUTURE to PERIOD_CLOSED.
     """
     latest, oldest = bounds
     # Neighbours mostly share a calendar period: the last one is kept.
@@ -81,7 +108,12 @@ def judge_rows(
         else:
             quantity, reason = in_scale(given[0, row], meters[meter, 1], meters[meter, 2])
         unusable[row] = reason != 0
-        amount = 1 if meters[meter, 3] else quantity
+        kind = meters[meter, 3]
+        amount = 0
+        if kind in (SUM, WEIGHTED_SUM):
+            amount = quantity
+        elif kind == COUNT:
+            amount = 1
         start = customers[customer, 0]
         subscribed = start <= instant < customers[customer, 1]
         if reason == 0:
@@ -113,11 +145,102 @@ def judge_rows(
 
 
 @kernel
+def _lookup(
+    ids: NDArray[np.uint64],
+    high: np.uint64,
+    low: np.uint64,
+    known: bool,
+    payload: np.uint64,
+) -> tuple[bool, np.uint64, np.int64]:
+    """Return whether an identity is known, its payload, and its slot, free if it is not known."""
+    mask = ids.shape[0] - 1
+    slot = np.int64(low & np.uint64(mask))
+    while not known and (ids[slot, 0] != 0 or ids[slot, 1] != 0):
+        if ids[slot, 0] == high and ids[slot, 1] == low:
+            known, payload = True, ids[slot, 2]
+        else:
+            slot = (slot + 1) & mask
+    return known, payload, slot
+
+
+@kernel
+def _moved(
+    moments: NDArray[np.int64], series: int, quantity: int, offset: int, back: bool
+) -> tuple[int, int, bool]:
+    """Return the moment after a change of level, a pair, and whether it fits 128 bits (S1.2)."""
+    high, low = moments[series, 0], moments[series, 1]
+    by_high, by_low = multiply_signed(quantity, offset)
+    if back:
+        new_high, new_low = subtract_wide(high, low, by_high, by_low)
+        fits = (high < 0) == (by_high < 0) or (new_high < 0) == (high < 0)
+    else:
+        new_high, new_low = add_wide(high, low, by_high, by_low)
+        fits = (high < 0) != (by_high < 0) or (new_high < 0) == (high < 0)
+    return new_high, new_low, fits
+
+
+@kernel
+def _overflows(value: int, amount: int, back: bool) -> bool:
+    """Whether value + amount, or value − amount, leaves int64."""
+    if back:
+        if amount > 0:
+            return bool(value < INT64_MIN + amount)
+        return bool(value > INT64_MAX + amount)
+    if amount > 0:
+        return bool(value > INT64_MAX - amount)
+    return bool(value < INT64_MIN - amount)
+
+
+@kernel
+def _is_counted(
+    row: int, identities: NDArray[np.uint64], ids: NDArray[np.uint64], uncommon: Uncommon
+) -> tuple[bool, bool]:
+    """Return whether the record that a retraction takes back is known, and with this payload."""
+    known, payload, _ = _lookup(
+        ids,
+        uncommon.origins[row, 0],
+        uncommon.origins[row, 1],
+        uncommon.origin_found[row],
+        uncommon.origin_payloads[row],
+    )
+    return known, bool(payload == identities[row, 2])
+
+
+@kernel
+def _open_series(
+    row: int,
+    part: int,
+    series: int,
+    series_count: NDArray[np.int64],
+    exists: NDArray[np.bool_],
+    max_series: int,
+    max_values: int,
+    uncommon: Uncommon,
+) -> bool:
+    """Make room for the record's series and value; whether the limits leave it (S7.3)."""
+    value = uncommon.values[row] if uncommon.values.size else -1
+    new_value = value >= 0 and not uncommon.value_seen[value]
+    if new_value and uncommon.value_count[part] >= max_values:
+        return False
+    if not exists[series]:
+        if series_count[part] >= max_series:
+            return False
+        exists[series] = True
+        series_count[part] += 1
+    if new_value:
+        uncommon.value_seen[value] = True
+        uncommon.value_count[part] += 1
+    return True
+
+
+@kernel
 def settle_rows(
     identities: NDArray[np.uint64],
     found: NDArray[np.bool_],
     payloads: NDArray[np.uint64],
     amounts: NDArray[np.int64],
+    kinds: NDArray[np.int64],
+    meter: NDArray[np.int32],
     early: NDArray[np.uint8],
     late: NDArray[np.uint8],
     unusable: NDArray[np.bool_],
@@ -126,61 +249,74 @@ def settle_rows(
     series_count: NDArray[np.int64],
     value: NDArray[np.int64],
     exists: NDArray[np.bool_],
-    max_series: int,
+    limits: tuple[int, int],
+    uncommon: Uncommon,
     ids: NDArray[np.uint64],
     outcome: NDArray[np.uint8],
 ) -> None:
     """Settle the rows in order: status and reason into ``outcome`` uint8[2, n] (S7.3).
 
     A row depends on those before it by ``ids`` (the ids that this batch used up), ``value`` and
-    ``exists`` of its series and ``series_count`` of its period; all four are changed. A sum that
-    would not fit int64 is QUANTITY_OUT_OF_RANGE, which precedes the reasons of time. Records of
-    numbered batches have no ``identities`` (uint64[0, 3]): no id is looked up or used (P12).
+    ``exists`` of its series, ``series_count`` of its period, and what is ``uncommon``; all are
+    changed. A sum that would not fit is QUANTITY_OUT_OF_RANGE, which precedes the reasons of time.
+    ``kinds[meter]`` is the aggregation, ``limits`` the most series and values of a period. Records
+    of numbered batches have no ``identities`` (uint64[0, 3]): no id is looked up or used (P12).
     """
-    mask = ids.shape[0] - 1
     named = identities.shape[0] > 0
     slot = np.int64(0)
     for row in range(amounts.size):
+        back = uncommon.retraction.size > 0 and uncommon.retraction[row]
+        counted = True
         if named:
             high, low = identities[row, 0], identities[row, 1]
             if high == 0 and low == 0:
                 outcome[0, row] = _REJECTED
                 outcome[1, row] = _MALFORMED
                 continue
-            slot = np.int64(low & np.uint64(mask))
-            known, payload = found[row], payloads[row]
-            while not known and (ids[slot, 0] != 0 or ids[slot, 1] != 0):
-                if ids[slot, 0] == high and ids[slot, 1] == low:
-                    known, payload = True, ids[slot, 2]
-                else:
-                    slot = (slot + 1) & mask
+            known, payload, slot = _lookup(ids, high, low, found[row], payloads[row])
+            if back:
+                # S7.6: another payload than the stored one is a conflict.
+                counted, same = _is_counted(row, identities, ids, uncommon)
+                if counted and not (same and not unusable[row]):
+                    known, payload = True, ~identities[row, 2]
             if known:
                 same = payload == identities[row, 2] and not unusable[row]
                 outcome[0, row] = _DUPLICATE if same else _CONFLICT
                 continue
         reason = int(early[row])
+        series, part, amount = series_rows[row], part_rows[row], amounts[row]
+        kind = kinds[meter[row]]
+        moment_high, moment_low = 0, 0
         if reason == 0:
-            series, amount = series_rows[row], amounts[row]
-            part = part_rows[row]
-            if amount > 0:
-                overflows = value[series] > INT64_MAX - amount
-            else:
-                overflows = value[series] < INT64_MIN - amount
-            if overflows:
+            fits = not _overflows(value[series], amount, back)
+            if fits and kind == WEIGHTED_SUM:
+                moment_high, moment_low, fits = _moved(
+                    uncommon.moments, series, amount, uncommon.offsets[row], back
+                )
+            if not fits:
                 reason = _OUT_OF_RANGE
             elif late[row] != 0:
                 reason = int(late[row])
-            elif not exists[series]:
-                if series_count[part] >= max_series:
-                    reason = _TOO_MANY
-                else:
-                    exists[series] = True
-                    series_count[part] += 1
+            elif not counted:
+                reason = _NOT_FOUND
+            elif back:
+                if kind in (MAX, LATEST):
+                    reason = _NOT_RETRACTABLE
+            elif not _open_series(
+                row, part, series, series_count, exists, limits[0], limits[1], uncommon
+            ):
+                reason = _TOO_MANY
         if reason != 0:
             outcome[0, row] = _REJECTED
             outcome[1, row] = reason
             continue
-        value[series] += amount
+        if back:
+            value[series] -= amount
+        else:
+            value[series] += amount
+        if kind == WEIGHTED_SUM:
+            uncommon.moments[series, 0] = moment_high
+            uncommon.moments[series, 1] = moment_low
         if named:
             ids[slot, 0] = identities[row, 0]
             ids[slot, 1] = identities[row, 1]

@@ -17,6 +17,7 @@ class UsageRecord:
 
     ``quantity``: an integer in 10^-``scale`` units, of any size; ``scale`` above 12 is
     QUANTITY_PRECISION. ``event_time``: µs UTC, ``None`` where it is missing (MALFORMED).
+    ``retraction``: this takes back the record that it repeats (S7.6).
     """
 
     customer: str
@@ -26,6 +27,8 @@ class UsageRecord:
     event_time: int | None
     dimensions: DimensionSet = ()
     scale: int = 0
+    attributes: DimensionSet = ()
+    retraction: bool = False
 
 
 def batch_of(records: Sequence[UsageRecord]) -> RecordBatch:
@@ -33,10 +36,12 @@ def batch_of(records: Sequence[UsageRecord]) -> RecordBatch:
     customers: dict[str, int] = {}
     meters: dict[tuple[str, int], int] = {}
     dimension_sets: dict[DimensionSet, int] = {}
-    codes: list[tuple[int, int, int]] = []
+    attribute_sets: dict[DimensionSet, int] = {}
+    codes: list[tuple[int, int, int, int]] = []
     ids: list[bytes] = []
     imprecise = [record.scale > SCALE_MAX for record in records]
     out_of_range = [not INT64_MIN <= record.quantity <= INT64_MAX for record in records]
+    retraction = [record.retraction for record in records]
     for record in records:
         dimensions = tuple(sorted(record.dimensions))
         codes.append(
@@ -44,10 +49,11 @@ def batch_of(records: Sequence[UsageRecord]) -> RecordBatch:
                 customers.setdefault(record.customer, len(customers)),
                 meters.setdefault((record.meter, min(record.scale, SCALE_MAX)), len(meters)),
                 dimension_sets.setdefault(dimensions, len(dimension_sets)),
+                attribute_sets.setdefault(tuple(sorted(record.attributes)), len(attribute_sets)),
             )
         )
         ids.append(record.event_id.encode(errors="surrogatepass"))
-    columns = np.array(codes, np.int32).reshape(len(records), 3)
+    columns = np.array(codes, np.int32).reshape(len(records), 4)
     return RecordBatch(
         customers=list(customers),
         customer=columns[:, 0].copy(),
@@ -66,4 +72,7 @@ def batch_of(records: Sequence[UsageRecord]) -> RecordBatch:
         malformed=np.array([r.event_time is None for r in records], np.bool_),
         out_of_range=np.array(out_of_range, np.bool_) if any(out_of_range) else None,
         imprecise=np.array(imprecise, np.bool_) if any(imprecise) else None,
+        attribute_sets=list(attribute_sets),
+        attribute_set=columns[:, 3].copy() if any(attribute_sets) else None,
+        retraction=np.array(retraction, np.bool_) if any(retraction) else None,
     )

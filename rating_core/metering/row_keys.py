@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from rating_core.jit import kernel
 from rating_core.metering.batch import EVENT_ID_BYTES_MAX, DimensionSet
-from rating_core.metering.entry import RecordsEntry
 from rating_core.metering.keyed_hash import HashKey, hash_bytes, hash_words
+from rating_core.metering.records_entry import RecordsEntry
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,16 +25,24 @@ class RowKeys:
     Records of numbered batches have no identities: uint64[0, 3] (P12).
 
     ``parts``: customer and period start, that is, one counter hash; ``series``: one series of it.
+    ``origins``: for a retraction the identity of the record that it takes back, otherwise empty;
+    ``None`` where no row is one (S7.6). A retraction has an identity of its own, so that the id
+    index remembers "counted" and "taken back" as two ids, and forgets neither before the other.
     """
 
     identities: NDArray[np.uint64]
     parts: NDArray[np.uint64]
     series: NDArray[np.uint64]
+    origins: NDArray[np.uint64] | None = None
 
     def take(self, rows: NDArray[np.int64]) -> RowKeys:
         """Return the keys of ``rows``."""
-        named = self.identities[rows] if self.identities.size else self.identities
-        return RowKeys(named, self.parts[rows], self.series[rows])
+        return RowKeys(
+            self.identities[rows] if self.identities.size else self.identities,
+            self.parts[rows],
+            self.series[rows],
+            None if self.origins is None else self.origins[rows],
+        )
 
 
 def dimension_text(dimensions: DimensionSet) -> bytes:
@@ -155,6 +163,30 @@ def customer_part_key(hash_key: HashKey, customer: str, period_start: int) -> ND
     return np.array([_part_key(name[0], name[1], start)], np.uint64)
 
 
+@kernel
+def _add_attributes(
+    attributes: NDArray[np.uint64], codes: NDArray[np.int32], identities: NDArray[np.uint64]
+) -> None:
+    """Mix attributes into the payload hashes; rows of the empty set keep theirs (S7.2)."""
+    for row in range(codes.size):
+        high, low = attributes[codes[row], 0], attributes[codes[row], 1]
+        if (high != 0 or low != 0) and (identities[row, 0] != 0 or identities[row, 1] != 0):
+            payload = identities[row, 2]
+            zero = np.uint64(0)
+            _, identities[row, 2] = hash_words(high, low, payload, zero, zero, zero)
+
+
+_RETRACTED = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], np.uint64)
+"""What turns the identity of a record into that of its retraction; any bits, on all servers."""
+
+
+def _retract(keys: RowKeys, retraction: NDArray[np.bool_]) -> RowKeys:
+    named = retraction & (keys.identities[:, :2] != 0).any(axis=1)
+    origins = np.where(named[:, None], keys.identities, np.uint64(0))
+    keys.identities[named, :2] ^= _RETRACTED
+    return RowKeys(keys.identities, keys.parts, keys.series, origins)
+
+
 def key_rows(
     hash_key: HashKey,
     customers: NDArray[np.uint64],
@@ -166,6 +198,9 @@ def key_rows(
     words: NDArray[np.int64],
     nameless: NDArray[np.bool_],
     uncounted: NDArray[np.bool_],
+    attribute_texts: Sequence[bytes] = (),
+    attribute_set: NDArray[np.int32] | None = None,
+    retraction: NDArray[np.bool_] | None = None,
     *,
     named: bool = True,
 ) -> RowKeys:
@@ -174,8 +209,9 @@ def key_rows(
     ``customers`` uint64[c, 2]: hashes of the customers; ``codes`` int32[3, n]: indices into
     customers, meters and dimension texts; ``words`` int64[3, n]: quantity in the meter's scale
     units, event time and period start, µs. A ``nameless`` row gets the empty identity, an
-    ``uncounted`` one the empty part and series. ``named``: whether records have event ids; those
-    of numbered batches have none (P12).
+    ``uncounted`` one the empty part and series. ``attribute_set``: int32[n] into attribute texts
+    (S7.2); ``retraction``: bool[n] (S7.6); ``None`` where no row has any.
+    ``named``: whether records have event ids; those of numbered batches have none (P12).
     """
     count = ends.size
     names = hash_key.hash_names(meters)
@@ -199,7 +235,11 @@ def key_rows(
         keys.parts,
         keys.series,
     )
-    return keys
+    if attribute_set is not None and named:
+        attributes = hash_key.hash_texts(attribute_texts)
+        attributes[[not text for text in attribute_texts]] = 0
+        _add_attributes(attributes, attribute_set, keys.identities)
+    return _retract(keys, retraction) if retraction is not None and named else keys
 
 
 def entry_keys(hash_key: HashKey, customers: NDArray[np.uint64], entry: RecordsEntry) -> RowKeys:
@@ -219,5 +259,8 @@ def entry_keys(hash_key: HashKey, customers: NDArray[np.uint64], entry: RecordsE
         entry.words,
         none,
         none,
+        [dimension_text(pairs) for pairs in entry.attribute_sets],
+        entry.attribute_set,
+        entry.retraction,
         named=not entry.producers,
     )

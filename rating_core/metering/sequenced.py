@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from rating_core.metering.batch import RecordBatch, RecordStatus
 from rating_core.metering.calls import canonical_json
-from rating_core.metering.decide import StagedRecords
 from rating_core.metering.entry import ControlEntry, encode_producers, encode_records
 from rating_core.metering.producers import (
     SEQUENCES_MAX,
@@ -25,6 +24,7 @@ from rating_core.metering.producers import (
     runs_of,
 )
 from rating_core.metering.protocol import Decision
+from rating_core.metering.standing import StagedRecords
 
 FENCED = "PRODUCER_FENCED"
 CONFLICT = "SEQUENCE_CONFLICT"
@@ -94,6 +94,11 @@ def batch_checksum(batch: RecordBatch) -> int:
     digest.update(canonical_json([len(batch), batch.customers, meters, sets]))
     for codes in (batch.customer, batch.meter, batch.dimension_set):
         digest.update(np.ascontiguousarray(codes, "<i4").data)
+    if batch.attribute_set is not None:
+        digest.update(canonical_json([sorted(pairs) for pairs in batch.attribute_sets]))
+        digest.update(np.ascontiguousarray(batch.attribute_set, "<i4").data)
+    if batch.retraction is not None:
+        digest.update(np.ascontiguousarray(batch.retraction, "|u1").data)
     for words in (batch.quantity, batch.event_time):
         digest.update(np.ascontiguousarray(words, "<i8").data)
     return int.from_bytes(digest.digest(), "little")

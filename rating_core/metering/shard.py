@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +34,16 @@ from rating_core.metering.calls import (
     Subscription,
 )
 from rating_core.metering.controls import decide_control
-from rating_core.metering.counter_names import hash_key_of, parse_hash_key
-from rating_core.metering.counters import Counters, merged_series
-from rating_core.metering.decide import Limits, MeterOf, RecordDecision, StagedRecords
-from rating_core.metering.directory import Directory, DirectoryView
-from rating_core.metering.entry import (
-    ControlEntry,
-    RecordsEntry,
-    decode_body,
-    encode_control,
-    encode_records,
+from rating_core.metering.counter_names import (
+    BUCKET_HASH,
+    COUNTER_HASH,
+    hash_key_of,
+    parse_hash_key,
 )
+from rating_core.metering.counters import Counters
+from rating_core.metering.decide import Limits, MeterOf, RecordDecision
+from rating_core.metering.directory import Directory, DirectoryView
+from rating_core.metering.entry import ControlEntry, decode_body, encode_control, encode_records
 from rating_core.metering.id_index import IdIndex, find_ids
 from rating_core.metering.key_table import ABSENT
 from rating_core.metering.keyed_hash import HashKey
@@ -54,6 +54,7 @@ from rating_core.metering.producers import (
     ProducerView,
 )
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
+from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.row_keys import RowKeys, customer_part_key, entry_keys
 from rating_core.metering.sequenced import (
     ProducerCall,
@@ -62,6 +63,7 @@ from rating_core.metering.sequenced import (
     Staged,
     facts_of,
 )
+from rating_core.metering.series_state import Span, counters_of, merged_states
 from rating_core.metering.shard_state import (
     Folds,
     counters_answer,
@@ -70,6 +72,7 @@ from rating_core.metering.shard_state import (
     take_snapshot,
 )
 from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot
+from rating_core.metering.standing import StagedRecords, standing_before
 from rating_core.units import INT64_MIN
 
 __all__ = [
@@ -117,7 +120,7 @@ class UsageShard:
         self._ids = IdIndex()
         self._counters = Counters()
         self._directory = Directory(self._hash_key)
-        self._hash_names: dict[int, str] = {}
+        self._hash_names: dict[int, tuple[str, str]] = {}
         self._hash_rows: dict[str, int] = {}
         self._producers = Producers()
         self._staged: deque[tuple[Staged, int]] = deque()
@@ -189,51 +192,40 @@ class UsageShard:
             oldest = max(oldest, now - settings.window_us)
         hashes = self._hash_key.hash_names(batch.customers)
         rows, profiles = self._directory.rows_of(batch.customers, hashes, controls)
-        limits = Limits(now, oldest, settings.max_series)
+        limits = Limits(now, oldest, settings.max_series, settings.max_values)
         decision = RecordDecision(
             batch, self._hash_key, hashes, self._meter_of, rows, profiles, limits, named=named
         )
         staged = self._staged_records()
         if named:
-            identities, found, payloads = (
-                decision.keys.identities,
-                decision.found,
-                decision.payloads,
-            )
             for earlier in staged:
-                find_ids(earlier.provisional.ids, identities, found, payloads)
-            self._ids.find(identities, found, payloads)
-        return decision.settle(*self._standing(decision, staged))
+                decision.find(partial(find_ids, earlier.provisional.ids))
+            decision.find(self._ids.find)
+        return decision.settle(
+            standing_before(self._counters, decision.distinct, staged, weighted=decision.weighted)
+        )
 
-    def _standing(
-        self, decision: RecordDecision, staged: Sequence[StagedRecords]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Return what stands before a batch: committed, overlaid by staged entries, newest last."""
-        counts, values, exist = self._counters.provisional(decision.part_keys, decision.series_keys)
-        for earlier in staged:
-            seen = earlier.provisional
-            parts = seen.parts.find(decision.part_keys)
-            counts = np.where(parts != ABSENT, seen.series_count[parts], counts)
-            rows = seen.series.find(decision.series_keys)
-            known = rows != ABSENT
-            values = np.where(known, seen.value[rows], values)
-            exist = np.where(known, seen.exists[rows], exist)
-        return counts, values, exist
-
-    def _provisional_series(self, customer: str, start: int) -> tuple[SeriesCounter, ...]:
+    def _provisional_series(self, customer: str, span: Span) -> tuple[SeriesCounter, ...]:
         """Return the counters of one period, staged records included (P4)."""
-        staged = self._staged_records()
-        if not staged:
-            return self._counters.series(self._part_key(customer, start))
-        # A close is rare: folding its customer's staged records on a copy keeps this path simple.
-        scratch = Counters()
-        key = self._part_key(customer, start)
-        for earlier in staged:
-            rows = np.flatnonzero((earlier.keys.parts == key).all(axis=1))
-            if rows.size:
-                part = earlier.entry.take(rows)
-                self._add(scratch, part, earlier.keys.take(rows), 1, self._staged_controls())
-        return merged_series(self._counters.series(key), scratch.series(key))
+        number = self._directory.numbers.get(customer, ABSENT)
+        key = customer_part_key(self._hash_key, customer, span.start)
+        part = self._counters.part_row(key)
+        states = self._counters.states(part, number, span.start)
+        if self._staged_records():
+            # A close is rare: folding its customer's staged records on a copy keeps this path
+            # simple. Those of earlier periods too: they move the level that this one begins with.
+            scratch = Counters()
+            for earlier in self._staged_records():
+                entry = earlier.entry
+                codes = [code for code, name in enumerate(entry.customers) if name == customer]
+                rows = np.flatnonzero(np.isin(entry.codes[0], codes))
+                if rows.size:
+                    controls = self._staged_controls()
+                    self._add(scratch, entry.take(rows), earlier.keys.take(rows), 1, controls)
+            states = merged_states(
+                states, scratch.states(scratch.part_row(key), number, span.start)
+            )
+        return counters_of(states, span)
 
     # --- staging and committing ------------------------------------------------------------------
 
@@ -336,9 +328,6 @@ class UsageShard:
             return self.snapshot()
         raise TypeError(f"a usage shard does not answer {type(question).__name__}")
 
-    def _part_key(self, customer: str, start: int) -> NDArray[np.uint64]:
-        return customer_part_key(self._hash_key, customer, start)
-
     # --- snapshots (P10) -------------------------------------------------------------------------
 
     def _folds(self) -> Folds:
@@ -377,19 +366,24 @@ class UsageShard:
     def changed_hashes(self, after: int) -> Sequence[str]:
         """Return the keys of counter hashes changed by committed entries after ``after`` (P7)."""
         names = self._hash_names
-        rows = self._counters.changed_parts(after)
-        for row in rows:
+        found: list[str] = []
+        for row in self._counters.changed_parts(after):
             if row not in names:
                 number, start = self._counters.part(row)
-                names[row] = hash_key_of(self._directory.subscriptions[number].customer, start)
-                self._hash_rows[names[row]] = row
-        return [names[row] for row in rows]
+                customer = self._directory.subscriptions[number].customer
+                keys = [hash_key_of(customer, start, kind) for kind in (COUNTER_HASH, BUCKET_HASH)]
+                names[row] = keys[0], keys[1]
+                self._hash_rows.update(dict.fromkeys(keys, row))
+            found += names[row][: 1 + self._counters.keeps_buckets(row)]
+        return found
 
     def hash_fields(self, key: str, after: int) -> Sequence[tuple[str, int]]:
         """Return the fields of a hash that changed after version ``after``, absolute (P7)."""
         row = self._hash_rows.get(key)
         if row is None:
-            row = self._counters.part_row(self._part_key(*parse_hash_key(key)))
+            row = self._folds().part_row(*parse_hash_key(key)[1:])
+        if key.startswith(BUCKET_HASH):
+            return self._counters.bucket_fields(row, after)
         return self._counters.fields(row, after)
 
     def folded(self, mark: int) -> None:

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 from rating_core.errors import LogCorrupt, SnapshotInvalid
 from rating_core.metering.calls import CountersAnswer, GetCounters, canonical_json
-from rating_core.metering.controls import counter_facts
+from rating_core.metering.controls import span_of
+from rating_core.metering.counter_dump import dump_counters, load_counters
 from rating_core.metering.counters import Counters
 from rating_core.metering.directory import Directory, DirectoryView, subscription_facts
 from rating_core.metering.id_index import IdIndex
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.producers import Producers
 from rating_core.metering.row_keys import customer_part_key
+from rating_core.metering.series_state import counters_of
 from rating_core.metering.snapshot import Snapshot
-from rating_core.period import period_bounds
 
 KIND = "usage"
 _KEY_PROBE = "ratewright snapshot"
@@ -37,6 +38,10 @@ class Folds:
     counters: Counters
     producers: Producers
 
+    def part_row(self, customer: str, start: int) -> int:
+        """Return the row of a customer's period among the counters, or ABSENT."""
+        return self.counters.part_row(customer_part_key(self.hash_key, customer, start))
+
     @classmethod
     def empty(cls, hash_key: HashKey) -> Folds:
         """Return the folds of the empty log."""
@@ -47,10 +52,9 @@ def state_digest(version: int, token: bytes, now: int, folds: Folds) -> bytes:
     """Return 32 bytes that are equal where two machines of one hash key decide alike."""
     directory, counters = folds.directory, folds.counters
 
-    def series(number: int, start: int) -> list[object]:
-        name = directory.subscriptions[number].customer
-        key = customer_part_key(folds.hash_key, name, start)
-        return [counter_facts(counter) for counter in counters.series(key)]
+    def fields(number: int, start: int) -> list[list[tuple[str, int]]]:
+        part = folds.part_row(directory.subscriptions[number].customer, start)
+        return [counters.fields(part, -1), counters.bucket_fields(part, -1)]
 
     document = {
         "log": [version, token.hex(), now],
@@ -63,7 +67,7 @@ def state_digest(version: int, token: bytes, now: int, folds: Folds) -> bytes:
         },
         "producers": folds.producers.document(),
         "counters": [
-            [customer, start, changed, series(customer, start)]
+            [customer, start, changed, fields(customer, start)]
             for customer, start, changed in counters.part_versions()
         ],
     }
@@ -78,16 +82,15 @@ def counters_answer(
     subscription = view.subscription(question.customer)
     if subscription is None or question.instant < subscription.start_time:
         return CountersAnswer(None, 0, 0, False, (), version, token)
-    start, end = period_bounds(
-        subscription.billing_period, question.instant, subscription.start_time
-    )
-    key = customer_part_key(folds.hash_key, question.customer, start)
+    span = span_of(subscription, question.instant)
+    number = folds.directory.numbers[question.customer]
+    part = folds.part_row(question.customer, span.start)
     return CountersAnswer(
         subscription=subscription,
-        period_start=start,
-        period_end=end,
-        closed=end <= view.closed_until(question.customer),
-        counters=folds.counters.series(key),
+        period_start=span.start,
+        period_end=span.end,
+        closed=span.end <= view.closed_until(question.customer),
+        counters=counters_of(folds.counters.states(part, number, span.start), span),
         version=version,
         token=token,
     )
@@ -99,7 +102,7 @@ def take_snapshot(version: int, token: bytes, now: int, folds: Folds) -> Snapsho
     sections = {
         "key": _key_probe(folds.hash_key),
         "directory": folds.directory.dump(),
-        "counters": folds.counters.dump(),
+        "counters": dump_counters(folds.counters),
         "ids": ids,
         "producers": folds.producers.dump(),
     }
@@ -116,7 +119,7 @@ def restored_folds(snapshot: Snapshot, hash_key: HashKey) -> Folds:
     folds = Folds.empty(hash_key)
     try:
         folds.directory.load(sections["directory"])
-        folds.counters.load(sections["counters"])
+        load_counters(folds.counters, sections["counters"])
         folds.ids.load(sections["ids"], snapshot.parts)
         folds.producers.load(sections["producers"])
     except _READ_ERRORS as error:

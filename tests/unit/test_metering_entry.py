@@ -13,14 +13,13 @@ from rating_core.catalog import Aggregation
 from rating_core.errors import LogCorrupt
 from rating_core.metering.entry import (
     ControlEntry,
-    EntryMeter,
-    RecordsEntry,
     decode_body,
     decode_envelope,
     encode_control,
     encode_envelope,
     encode_records,
 )
+from rating_core.metering.records_entry import EntryMeter, RecordsEntry
 
 BOOT = bytes(range(16))
 CONTROL = ControlEntry("configure", "r", "f", {"window_us": None}, {"größe": [1, -(2**63)]})

@@ -12,9 +12,10 @@ from rating_core.errors import LogCorrupt
 from rating_core.metering import producers, sequenced
 from rating_core.metering.batch import RecordBatch, RejectReason
 from rating_core.metering.calls import DAY_US
-from rating_core.metering.entry import RecordsEntry, decode_body, encode_producers
+from rating_core.metering.entry import decode_body, encode_producers
 from rating_core.metering.producers import GetProducer, ProducerEntry, ProducerFact, ProducerState
 from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.sequenced import ProducerCall, SequencedCall, batch_checksum
 from rating_core.metering.shard import (
     CreateSubscription,

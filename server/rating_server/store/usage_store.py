@@ -310,6 +310,7 @@ class RedisUsageStore:
         call = Configure(
             window_us=before.window_us if window is None else window.micros,
             max_series=before.max_series if series is None else series,
+            max_values=before.max_values,
         )
         answer = await driver.call(call)
         if not isinstance(answer, ControlAnswer) or not answer.ok:

@@ -17,8 +17,9 @@ from rating_core.catalog import Aggregation
 from rating_core.errors import LogCorrupt
 from rating_core.metering.calls import Bands
 from rating_core.metering.counter_names import field_name, hash_key_of
-from rating_core.metering.entry import RecordsEntry, decode_body, decode_envelope
+from rating_core.metering.entry import decode_body, decode_envelope
 from rating_core.metering.protocol import LogEntry, LogPage, Machine, ReadLog, chain_token
+from rating_core.metering.records_entry import RecordsEntry
 from rating_server.ports import StoreUnavailable
 from rating_server.store.adapter import LinkOptions, dial
 from rating_server.store.connection import (

@@ -1,0 +1,106 @@
+"""What stands before a batch is decided, and what a decided batch leaves for the next (P1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rating_core.metering.counters import Counters
+from rating_core.metering.judge import Uncommon
+from rating_core.metering.key_table import ABSENT, KeyTable
+from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.row_keys import RowKeys
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Provisional:
+    """What a decided batch leaves for the next one to see, while its entry is in flight (P1).
+
+    Absolute values after the entry: of the newest staged entry that holds a key they are in force.
+    """
+
+    ids: NDArray[np.uint64]
+    parts: KeyTable
+    series_count: NDArray[np.int64]
+    series: KeyTable
+    value: NDArray[np.int64]
+    exists: NDArray[np.bool_]
+    values: KeyTable
+    uncommon: Uncommon
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchKeys:
+    """The distinct periods, series and values of a batch, each uint64[k, 2]; see `RowKeys`."""
+
+    parts: NDArray[np.uint64]
+    series: NDArray[np.uint64]
+    values: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """What stands before a batch, for its `BatchKeys`.
+
+    Number of series of each period; value of each series and whether it exists; number of values
+    ever seen in each period, whether each value is one of them; moment of each series, a pair.
+    """
+
+    series_count: NDArray[np.int64]
+    value: NDArray[np.int64]
+    exists: NDArray[np.bool_]
+    value_count: NDArray[np.int64]
+    value_seen: NDArray[np.bool_]
+    moments: NDArray[np.int64]
+
+    def overlaid(self, seen: Provisional, keys: BatchKeys) -> Standing:
+        """Return what stands after a staged entry too."""
+        parts = seen.parts.find(keys.parts)
+        known_parts = parts != ABSENT
+        rows = seen.series.find(keys.series)
+        known = rows != ABSENT
+        more = seen.uncommon
+        value_count, value_seen, moments = self.value_count, self.value_seen, self.moments
+        if value_count.size and more.value_count.size:
+            value_count = np.where(known_parts, more.value_count[parts], value_count)
+            value_seen = value_seen | (seen.values.find(keys.values) != ABSENT)
+        if moments.size and more.moments.size:
+            moments = np.where(known[:, None], more.moments[rows], moments)
+        return Standing(
+            np.where(known_parts, seen.series_count[parts], self.series_count),
+            np.where(known, seen.value[rows], self.value),
+            np.where(known, seen.exists[rows], self.exists),
+            value_count,
+            value_seen,
+            moments,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StagedRecords:
+    """The entry of a decided batch, its keys, and what later decisions must see of it."""
+
+    entry: RecordsEntry
+    keys: RowKeys
+    provisional: Provisional
+
+
+def standing_before(
+    counters: Counters, keys: BatchKeys, staged: Sequence[StagedRecords], *, weighted: bool
+) -> Standing:
+    """Return what stands before a batch: committed, overlaid by staged entries, newest last.
+
+    ``weighted``: whether the batch has records of weighted_sum meters.
+    """
+    series_count, value, exists = counters.provisional(keys.parts, keys.series)
+    value_count, value_seen = np.zeros(0, np.int64), np.zeros(0, np.bool_)
+    if keys.values.size:
+        value_count, value_seen = counters.seen(keys.parts, keys.values)
+    moments = counters.moments(keys.series) if weighted else np.zeros((0, 2), np.int64)
+    standing = Standing(series_count, value, exists, value_count, value_seen, moments)
+    for earlier in staged:
+        standing = standing.overlaid(earlier.provisional, keys)
+    return standing

@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rating_core.metering.entry import ControlEntry, RecordsEntry, decode_body, decode_envelope
+from rating_core.metering.entry import ControlEntry, decode_body, decode_envelope
 from rating_core.metering.producers import ProducerEntry
 from rating_core.metering.protocol import LogEntry
+from rating_core.metering.records_entry import RecordsEntry
 from rating_core.units import SCALE_MAX
 
 _INSTANT = pa.timestamp("us", tz="UTC")
@@ -31,6 +32,8 @@ SCHEMA = pa.schema(
         pa.field("customer", pa.string()),
         pa.field("meter", pa.string()),
         pa.field("dimensions", pa.string()),
+        pa.field("attributes", pa.string()),
+        pa.field("retraction", pa.bool_()),
         pa.field("event_id", pa.string()),
         pa.field("quantity", _QUANTITY),
         pa.field("event_time", _INSTANT),
@@ -42,8 +45,9 @@ SCHEMA = pa.schema(
         pa.field("entry", pa.binary()),
     ]
 )
-"""Columns of a segment. ``dimensions`` and ``facts`` are JSON; ``facts`` is of entries without
-records: what a control call changed, or what was said of producers (P12)."""
+"""Columns of a segment. ``dimensions``, ``attributes`` and ``facts`` are JSON; ``facts`` is of
+entries without records: what a control call changed, or what was said of producers (P12).
+``retraction`` is true where the record takes back the one that it repeats (S7.6)."""
 
 RECORDS = "records"
 PRODUCERS = "producers"
@@ -93,20 +97,27 @@ def _control_columns(body: ControlEntry | ProducerEntry) -> dict[str, pa.Array]:
 
 
 def _record_columns(body: RecordsEntry) -> dict[str, pa.Array]:
-    sets = [_json(dict(pairs)) if pairs else None for pairs in body.dimension_sets]
+    sets, attributes = (
+        [_json(dict(pairs)) if pairs else None for pairs in dictionary]
+        for dictionary in (body.dimension_sets, body.attribute_sets)
+    )
     scales = np.array([meter.scale for meter in body.meters], np.int64)
     quantity, event_time, period_start = body.words[:3]
-    numbered = {}
+    given: dict[str, pa.Array] = {}
     if body.producers:
         counts = [fact.accepted for fact in body.producers]
         whole = np.repeat(np.arange(len(counts)), counts)
-        numbered["producer"] = _words([_readable(f.producer) for f in body.producers], whole)
-        numbered["sequence"] = pa.array([f.sequence for f in body.producers]).take(pa.array(whole))
-    return numbered | {
+        given["producer"] = _words([_readable(f.producer) for f in body.producers], whole)
+        given["sequence"] = pa.array([f.sequence for f in body.producers]).take(pa.array(whole))
+    if body.attribute_set is not None:
+        given["attributes"] = _words(attributes, body.attribute_set)
+    retraction = np.zeros(len(body), np.bool_) if body.retraction is None else body.retraction
+    return given | {
         "kind": pa.array([RECORDS] * len(body)),
         "customer": _words([_readable(name) for name in body.customers], body.codes[0]),
         "meter": _words([_readable(meter.id) for meter in body.meters], body.codes[1]),
         "dimensions": _words(sets, body.codes[2]),
+        "retraction": pa.array(retraction),
         "event_id": _event_ids(body),
         "quantity": _decimals(quantity, scales[body.codes[1]]),
         "event_time": pa.array(event_time, _INSTANT),

@@ -131,18 +131,24 @@ def durability_of(facts: Facts, replicas: int, trust: bool) -> Durability:
         ]
         level = AckLevel.APPLIED if wrong else AckLevel.DURABLE
         text = ", ".join(wrong) if wrong else "appendonly yes, appendfsync always"
+    # Only what all replicas hold outlives the promotion of any of them (DESIGN §6).
+    warning = (
+        f"; a failover to one of the {facts.replicas} replicas may lose the last of them"
+        if facts.replicas > replicas
+        else ""
+    )
     if facts.replicas >= replicas > 0:
         return Durability(
             AckLevel.REPLICATED,
             f"{name}, {text}, {facts.replicas} replicas: an acknowledged record can be held by "
-            f"{replicas} of them (REPLICATED)",
+            f"{replicas} of them (REPLICATED){warning}",
         )
     meaning = {
         AckLevel.DURABLE: "an acknowledged record is on disk (DURABLE)",
         AckLevel.APPLIED: "an acknowledged record is in memory only and a crash of the store may "
         "lose it (APPLIED)",
     }[level]
-    return Durability(level, f"{name}, {text}: {meaning}")
+    return Durability(level, f"{name}, {text}: {meaning}{warning}")
 
 
 async def _facts(connection: Connection) -> Facts:
@@ -267,7 +273,12 @@ async def _check_nodes(
     connection = await dial(options, CONFIG_KEY)
     try:
         async with asyncio.timeout(options.deadline):
-            return weakest, await _initialise(connection, shards)
+            stored = await _initialise(connection, shards)
+            if options.replicas:
+                # What a new store was initialised with must outlive a failover too. Without a
+                # write before it, this returns at once.
+                await ask_redis(connection, b"WAIT", b"%d" % options.replicas, b"1000")
+            return weakest, stored
     finally:
         await disconnect(connection)
 

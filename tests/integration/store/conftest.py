@@ -85,6 +85,11 @@ class Member:
                 command or self._command, stdout=log, stderr=log, start_new_session=True
             )
 
+    def start_slowly(self) -> None:
+        """Start the process so that it takes 10 ms to load a key, and says LOADING meanwhile."""
+        slow = {"--key-load-delay": "10000", "--loading-process-events-interval-bytes": "1024"}
+        self.start([*self._command, *(word for pair in slow.items() for word in pair)])
+
     def ask(self, *arguments: str | bytes | int) -> Any:
         """Send one command on a connection of its own and return the reply."""
         connection = Connection(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from redis.exceptions import BusyLoadingError
 
 from rating_core.metering.protocol import AckLevel
 from rating_server.ports import StoreRefused, StoreUnavailable
@@ -99,6 +100,8 @@ def test_replicas_and_roles(store_factory, store) -> None:
     with pytest.raises(StoreRefused) as refused:
         check(replica)
     assert refused.value.reason == "STORE_IS_REPLICA"
+    assert "a failover" not in durability.line
+    assert "a failover to one of the 1 replicas may lose" in check(primary)[0].line
 
 
 @pytest.mark.parametrize(
@@ -153,6 +156,34 @@ def test_store_that_is_not_there(free_port: int) -> None:
 
     with pytest.raises(StoreUnavailable, match="does not answer"):
         check(Nowhere)
+
+
+def test_a_store_that_reads_its_files_is_waited_for(members, wait_until, caplog) -> None:
+    """LOADING is no failure to start: the check goes on when the store has read its files."""
+    store = members.add(rdbcompression="no")
+    wait_until(lambda: store.ask("PING") == b"PONG", "the store answers")
+    for n in range(100):
+        store.ask("SET", f"k{n}", "x" * 2000)
+    store.ask("BGREWRITEAOF")
+    wait_until(lambda: store.info("persistence")["aof_last_bgrewrite_status"] == "ok", "written")
+    wait_until(lambda: store.info("persistence")["aof_rewrite_in_progress"] == "0", "written")
+    store.kill()
+    store.start_slowly()
+
+    def loading() -> bool:
+        try:
+            store.ask("PING")
+        except BusyLoadingError:
+            return True
+        return False
+
+    wait_until(loading, "the store is loading")
+    link = LinkOptions(url=lambda: store.url)
+    with pytest.raises(StoreUnavailable, match="loading"):
+        asyncio.run(check_store(link, AckLevel.DURABLE, 4))
+    link = LinkOptions(url=lambda: store.url)
+    asyncio.run(check_store(link, AckLevel.DURABLE, 4, patience=20.0))
+    assert "waiting for the store" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,8 @@ class Settings(BaseSettings):
     max_bytes_in_flight: int = Field(
         256 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Bytes of all batches that may wait; beyond it calls get RESOURCE_EXHAUSTED.",
+        description="Bytes of all batches and answers that may wait; beyond it calls get "
+        "RESOURCE_EXHAUSTED. A stream that holds a sixteenth of it is read no further.",
     )
     drain_timeout: int = Field(
         30_000, ge=0, le=3_600_000, description="Longest graceful stop, milliseconds."

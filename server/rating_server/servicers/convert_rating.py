@@ -20,7 +20,7 @@ from rating_core.errors import RowStatus
 from rating_server.servicers import convert_plan
 from rating_server.servicers.rpc import parse
 from rating_server.usecases.failure import InvalidRequest, Violation
-from rating_server.usecases.rate_batch import PLANS_MAX, PlanSet, StatedPlan
+from rating_server.usecases.plan_sets import PLANS_MAX, PlanSet, StatedPlan
 
 _FIELDS = pb.RateBatchRequest.DESCRIPTOR.fields_by_name
 _PLAN_INDEX = _FIELDS["plan_index"].number

@@ -16,8 +16,9 @@ from rating_server.servicers.rpc import add_service, bidirectional, draining, un
 from rating_server.servicers.stream import Gate, answer_in_order
 from rating_server.usecases.context import Context
 from rating_server.usecases.failure import Failure, InvalidRequest, Violation, invalid
+from rating_server.usecases.plan_sets import PlanSet, PlanSets
 from rating_server.usecases.preview_statement import preview_statement
-from rating_server.usecases.rate_batch import PlanSet, PlanSets, rate_batch
+from rating_server.usecases.rate_batch import rate_batch
 from rating_server.usecases.rate_usage import rate_usage
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RatingService"].full_name
@@ -64,7 +65,14 @@ class RatingServicer:
     def rate_batch(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Answer each batch in order; several are priced at once."""
         stream = _RateStream(self._plan_sets, self._limits)
-        return answer_in_order(requests, stream.rate, self._gate, self._limits.batches, draining)
+        return answer_in_order(
+            requests,
+            stream.rate,
+            self._gate,
+            self._limits.batches,
+            draining,
+            answers_grow=True,
+        )
 
     async def preview_statement(
         self, request: pb.PreviewStatementRequest

@@ -6,6 +6,7 @@ raises; bytes that do not parse are the caller's mistake: INVALID_ARGUMENT.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
@@ -41,10 +42,24 @@ async def abort(context: aio.ServicerContext[Any, Any], method: str, error: Exce
     if failure.reason == "INTERNAL":
         _log.error("internal error", method=method, exc_info=error)
     status = status_of(failure)
-    await context.abort(
-        code_of(failure), status.message, ((_STATUS_KEY, status.SerializeToString()),)
-    )
+    details = ((_STATUS_KEY, status.SerializeToString()),)
+    try:
+        await context.abort(code_of(failure), status.message, details)
+    except aio.AbortError:
+        raise
+    except Exception:  # noqa: BLE001 - see _gone
+        raise _gone(method) from None
     raise RuntimeError("abort returned")
+
+
+def _gone(method: str) -> asyncio.CancelledError:
+    """Return how a call ends whose client has cancelled it: quietly.
+
+    gRPC raises an internal error of its own where what is sent finds no call any more, and logs it
+    as the server's fault unless it has heard of the cancellation by then.
+    """
+    _log.debug("call cancelled", method=method)
+    return asyncio.CancelledError()
 
 
 def unary(
@@ -69,19 +84,25 @@ def unary(
 def bidirectional(
     method: str,
     handle: Callable[[AsyncIterator[bytes]], AsyncIterator[Answer]],
-) -> grpc.RpcMethodHandler[bytes, Answer]:
+) -> grpc.RpcMethodHandler[bytes, bytes]:
     """Serve a bidirectional stream: ``handle`` takes raw requests and yields responses.
 
     A response is a message, or the bytes of one.
     """
 
+    async def send(response: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
+        try:
+            await context.write(response)
+        except Exception:  # noqa: BLE001 - see _gone
+            raise _gone(method) from None
+
     async def serve(
-        requests: AsyncIterator[bytes], context: aio.ServicerContext[bytes, Answer]
-    ) -> AsyncIterator[Answer]:
+        requests: AsyncIterator[bytes], context: aio.ServicerContext[bytes, bytes]
+    ) -> None:
         responses = handle(requests)
         try:
             async for response in responses:
-                yield response
+                await send(_serialize(response), context)
         except Exception as error:  # noqa: BLE001 - every error gets a canonical status
             _log.info("stream failed", method=method, reason=failure_of(error).reason)
             await abort(context, method, error)
@@ -90,7 +111,7 @@ def bidirectional(
             if close is not None:
                 await close()
 
-    return grpc.stream_stream_rpc_method_handler(serve, response_serializer=_serialize)
+    return grpc.stream_stream_rpc_method_handler(serve)
 
 
 def draining() -> Failure:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -366,3 +367,106 @@ def test_an_endless_stream_runs_in_flat_memory(server_factory):
         if number in (150, 600):
             sizes.append(resident_mb(server.process.pid))
     assert sizes[1] - sizes[0] < 40, sizes
+
+
+def flat_requests(fees: int, rows: int) -> Iterator[bytes]:
+    """Small requests without end, whose answers hold so many flat fees and their total."""
+    charges = [{"id": f"f{n}", "model": "flat_fee", "amount": "1"} for n in range(fees)]
+    dictionary = [pb.RateBatchPlan(plan=plan("rb-fees", charges=charges, meters=[]))]
+    yield pb.RateBatchRequest(row_count=rows, plans=dictionary).SerializeToString()
+    while True:
+        yield pb.RateBatchRequest(row_count=rows).SerializeToString()
+
+
+def unlimited(server) -> grpc.Channel:
+    """A channel that takes answers of any size."""
+    options = [("grpc.max_receive_message_length", -1)]
+    return grpc.insecure_channel(server.target, options=options)
+
+
+def test_readers_that_stop_reading_do_not_fill_the_memory(server_factory):
+    """Answers count until they are taken: memory stays bounded, and what goes beyond is refused."""
+    server = server_factory("--max-bytes-in-flight", str(32 << 20)).start()
+    channel = unlimited(server)
+    send = channel.stream_stream(RATE_BATCH)
+    started = resident_mb(server.process.pid)
+    calls, codes = [], []
+    for _ in range(12):
+        calls.append(send(flat_requests(9, 100_000)))
+        try:
+            assert len(next(calls[-1])) > 8_000_000
+        except grpc.RpcError as error:
+            codes.append(error.code())
+    time.sleep(0.5)
+    grown = resident_mb(server.process.pid) - started
+    for call in calls:
+        call.cancel()
+    channel.close()
+    # 32 MB that wait, beside what threads are pricing and gRPC is sending; 12 × 8 × 8 MB before.
+    assert grown < 350, grown
+    assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert len(codes) < 10
+    (answer,) = retried(lambda: list(server.rating.RateBatch(iter([one_plan()]))))
+    assert answer.row_count == 1
+
+
+def retried(call: Callable[[], list[pb.RateBatchResponse]]) -> list[pb.RateBatchResponse]:
+    """What a call returns once the server has room again."""
+    expires = time.monotonic() + 10
+    while True:
+        try:
+            return call()
+        except grpc.RpcError as error:
+            full = error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            if not full or time.monotonic() > expires:
+                raise
+        time.sleep(0.05)
+
+
+def test_a_client_that_cancels_leaves_no_error_in_the_log(server_factory):
+    """Streams that are cancelled at any moment end quietly."""
+    server = server_factory("--log-level", "debug").start()
+    channel = unlimited(server)
+    send = channel.stream_stream(RATE_BATCH)
+    for number in range(120):
+        call = send(iter([b"\xff"]) if number % 10 == 9 else flat_requests(2, 50_000))
+        for _ in range(number % 5 if number % 10 < 9 else 0):
+            next(call)
+        call.cancel()
+    channel.close()
+    assert server.stop() == 0
+    text = server.log.read_text()
+    assert "Traceback" not in text, text[-3000:]
+    assert '"level": "error"' not in text
+
+
+def test_what_the_catalogue_says_of_a_meter_decides_each_time(server):
+    """A plan that came whole is refused once its meter exists with another scale (S2)."""
+    own = [{"id": "rb-late", "aggregation": "sum"}]
+    charge = {"id": "t", "meter": "rb-late", "model": "per_unit", "unit_price": "1"}
+    request = one_plan(
+        plans=[pb.RateBatchPlan(plan=plan("rb-own", charges=[charge], meters=own))],
+        quantities=[pb.QuantityColumn(units=[5])],
+    )
+    (answer,) = server.rating.RateBatch(iter([request]))
+    assert list(answer.totals.units) == [500]
+    meter = plan_pb2.Meter(id="rb-late", aggregation=plan_pb2.AGGREGATION_SUM, scale=3)
+    server.catalog.CreateMeter(catalog.CreateMeterRequest(meter=meter))
+    fault = fault_of(server, request)
+    assert fault == ("INVALID_ARGUMENT", "PLAN_INVALID", "7", ["plans[0].plan.meters[0]"])
+
+
+def test_a_dictionary_of_too_many_tiers_is_refused(server):
+    """What would take too much memory is refused before it is compiled, with the bound."""
+    tiers = [{"up_to": str(n + 1), "unit_price": "1"} for n in range(999)] + [{"unit_price": "1"}]
+    charges = [
+        {"id": f"c{n}", "meter": "rb-tokens", "model": "graduated", "tiers": tiers}
+        for n in range(10)
+    ]
+    large = pb.RateBatchPlan(plan=plan("rb-large", charges=charges))
+    assert large.ByteSize() * 26 < 8 << 20
+    request = one_plan(plans=[large] * 26)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(server.rating.RateBatch(iter([request])))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "26 plans of 260000 tiers" in caught.value.details()

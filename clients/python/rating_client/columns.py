@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from itertools import accumulate, compress
 from typing import Any
 
+from ratewright.columns import Buffer, field_bytes
 from ratewright.v1 import usage_service_pb2 as usage_api
+from rating_client.column_bytes import compact, index_bytes, int64_column, integers, row_count
 from rating_client.values import INT64_MAX, UsageRecord, to_micros, to_units
 
 EVENT_ID_BYTES_MAX = 255
 CUSTOMER_BYTES_MAX = 128
 _ROW_BYTES = 30
 """Most bytes of a row beside its event id: three indexes, a length, a quantity, a time."""
-_INTEGER_FORMATS = frozenset("bBhHiIlLqQnN")
+_ONE_BYTE_VARINT = 128
+"""Numbers below it are their own encoding in a packed int32 column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,33 +235,6 @@ class RecordBuffer:
         return payload
 
 
-def _integers(column: Any, start: int, stop: int, what: str) -> list[int]:
-    """Return rows of a column as a list: a list, a tuple, or anything with the buffer protocol."""
-    if isinstance(column, list):
-        return column[start:stop]
-    if isinstance(column, tuple | range):
-        return list(column[start:stop])
-    view = memoryview(column)
-    if view.ndim != 1 or view.format.lstrip("@=<") not in _INTEGER_FORMATS:
-        raise TypeError(f"{what}: expected one dimension of integers, got format {view.format!r}")
-    return view[start:stop].tolist()
-
-
-def _size(column: Any) -> int:
-    return len(column)
-
-
-def _compact(index: list[int], size: int, what: str) -> tuple[list[int], list[int]]:
-    """Return the dictionary entries that are used, and the index into those."""
-    used = sorted(set(index))
-    if used and not (used[0] >= 0 and used[-1] < size):
-        raise ValueError(f"{what}: an index is outside the dictionary of {size}")
-    if len(used) == size:
-        return used, index
-    place = {old: new for new, old in enumerate(used)}
-    return used, list(map(place.__getitem__, index))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class UsageColumns:
     """Records as columns, for bulk writing: row i of every column is record i (DESIGN of the API).
@@ -292,25 +268,27 @@ class UsageColumns:
         """Raise ValueError naming the column whose number of rows differs."""
         rows = len(self)
         columns: dict[str, tuple[int, bool]] = {
-            "quantities": (_size(self.quantities), False),
-            "event_times_micros": (_size(self.event_times_micros), False),
-            "customer_index": (_size(self.customer_index), len(self.customers) == 1),
-            "meter_index": (_size(self.meter_index), len(self.meters) == 1),
-            "dimension_set_index": (_size(self.dimension_set_index), True),
+            "quantities": (row_count(self.quantities), False),
+            "event_times_micros": (row_count(self.event_times_micros), False),
+            "customer_index": (row_count(self.customer_index), len(self.customers) == 1),
+            "meter_index": (row_count(self.meter_index), len(self.meters) == 1),
+            "dimension_set_index": (row_count(self.dimension_set_index), True),
         }
         for name, (size, may_be_empty) in columns.items():
             if size != rows and not (may_be_empty and size == 0):
                 raise ValueError(f"{name}: expected {rows} rows, as many as event ids, got {size}")
         if isinstance(self.event_ids, bytes):
-            lengths = _integers(self.event_id_lengths, 0, rows, "event_id_lengths")
+            lengths = integers(self.event_id_lengths, 0, rows, "event_id_lengths")
             if sum(lengths) != len(self.event_ids):
                 raise ValueError("event_id_lengths: their sum is not the length of event_ids")
-        elif _size(self.event_id_lengths):
+        elif row_count(self.event_id_lengths):
             raise ValueError("event_id_lengths: only with event_ids as bytes")
 
     def __len__(self) -> int:
         """Return the number of records."""
-        return _size(self.event_id_lengths if isinstance(self.event_ids, bytes) else self.event_ids)
+        return row_count(
+            self.event_id_lengths if isinstance(self.event_ids, bytes) else self.event_ids
+        )
 
     def payloads(self, records_max: int, bytes_max: int) -> Iterator[Payload]:
         """Yield the batches, each of at most so many records and about so many bytes.
@@ -321,7 +299,7 @@ class UsageColumns:
         rows = len(self)
         ends = [0]
         if isinstance(self.event_ids, bytes):
-            ends += accumulate(_integers(self.event_id_lengths, 0, rows, "event_id_lengths"))
+            ends += accumulate(integers(self.event_id_lengths, 0, rows, "event_id_lengths"))
         start = 0
         while start < rows:
             stop = min(rows, start + records_max)
@@ -334,7 +312,7 @@ class UsageColumns:
 
     def _ids(self, start: int, stop: int, ends: list[int]) -> tuple[bytes, list[int]]:
         if isinstance(self.event_ids, bytes):
-            lengths = _integers(self.event_id_lengths, start, stop, "event_id_lengths")
+            lengths = integers(self.event_id_lengths, start, stop, "event_id_lengths")
             blob = self.event_ids[ends[start] : ends[stop]]
         else:
             event_ids = self.event_ids[start:stop]
@@ -350,29 +328,41 @@ class UsageColumns:
 
     def _payload(self, start: int, stop: int, ends: list[int]) -> Payload:
         blob, lengths = self._ids(start, stop, ends)
-        batch = usage_api.UsageBatch(event_ids=blob, event_id_lengths=lengths)
-        used, index = [0], []
-        if _size(self.customer_index):
-            index = _integers(self.customer_index, start, stop, "customer_index")
-            used, index = _compact(index, len(self.customers), "customer_index")
-        batch.customers.extend([self.customers[place] for place in used])
-        batch.customer_index.extend(index)
-        used, index = [0], []
-        if _size(self.meter_index):
-            index = _integers(self.meter_index, start, stop, "meter_index")
-            used, index = _compact(index, len(self.meters), "meter_index")
+        batch = usage_api.UsageBatch()
+        columns = {
+            usage_api.UsageBatch.QUANTITIES_FIELD_NUMBER: int64_column(
+                self.quantities, start, stop, "quantities"
+            ),
+            usage_api.UsageBatch.EVENT_TIMES_MICROS_FIELD_NUMBER: int64_column(
+                self.event_times_micros, start, stop, "event_times_micros"
+            ),
+            usage_api.UsageBatch.EVENT_IDS_FIELD_NUMBER: blob,
+        }
+        if max(lengths) < _ONE_BYTE_VARINT:
+            columns[usage_api.UsageBatch.EVENT_ID_LENGTHS_FIELD_NUMBER] = bytes(lengths)
+        else:
+            batch.event_id_lengths.extend(lengths)
+        used: Sequence[int] = [0]
+        if row_count(self.customer_index):
+            index = integers(self.customer_index, start, stop, "customer_index")
+            used, index = compact(index, len(self.customers), "customer_index")
+            columns[usage_api.UsageBatch.CUSTOMER_INDEX_FIELD_NUMBER] = index_bytes(index)
+        batch.customers.extend(map(self.customers.__getitem__, used))
+        used = [0]
+        if row_count(self.meter_index):
+            index = integers(self.meter_index, start, stop, "meter_index")
+            used, index = compact(index, len(self.meters), "meter_index")
+            columns[usage_api.UsageBatch.METER_INDEX_FIELD_NUMBER] = index_bytes(index)
         for meter, scale in map(self.meters.__getitem__, used):
             batch.meters.add(meter=meter, scale=scale)
-        batch.meter_index.extend(index)
-        if _size(self.dimension_set_index):
-            index = _integers(self.dimension_set_index, start, stop, "dimension_set_index")
-            used, index = _compact(index, len(self.dimension_sets), "dimension_set_index")
+        if row_count(self.dimension_set_index):
+            index = integers(self.dimension_set_index, start, stop, "dimension_set_index")
+            used, index = compact(index, len(self.dimension_sets), "dimension_set_index")
             for place in used:
                 batch.dimension_sets.add(dimensions=dict(self.dimension_sets[place]))
-            batch.dimension_set_index.extend(index)
-        batch.quantities.extend(_integers(self.quantities, start, stop, "quantities"))
-        batch.event_times_micros.extend(
-            _integers(self.event_times_micros, start, stop, "event_times_micros")
-        )
-        data = usage_api.IngestUsageRequest(batch=batch).SerializeToString()
-        return Payload(stop - start, data)
+            columns[usage_api.UsageBatch.DIMENSION_SET_INDEX_FIELD_NUMBER] = index_bytes(index)
+        pieces: list[Buffer] = [batch.SerializeToString()]
+        for number, values in columns.items():
+            pieces += field_bytes(number, [values])
+        request = field_bytes(usage_api.IngestUsageRequest.BATCH_FIELD_NUMBER, pieces)
+        return Payload(stop - start, b"".join(request))

@@ -2,26 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import DecodeError
 
+from ratewright.columns import cut_fields
 from ratewright.v1 import usage_service_pb2
 from rating_core.metering.batch import RecordBatch
+from rating_core.metering.field_scan import LEFT, cut_columns, read_varints
 from rating_core.units import SCALE_MAX, decimals, fits_int64, parse_decimal, to_units
 from rating_server.servicers.convert_time import from_proto_timestamp, valid_timestamp
-from rating_server.usecases.context import valid_customer
+from rating_server.servicers.rpc import parse
+from rating_server.usecases.context import all_valid_customers, valid_customer
 from rating_server.usecases.failure import InvalidRequest, Violation
 
 RECORDS_MAX = 1_000
 _NO_TIME = np.int64(0)
 
+_BATCH = usage_service_pb2.IngestUsageRequest.BATCH_FIELD_NUMBER
+_FIELDS = usage_service_pb2.UsageBatch
+_CUSTOMER = _FIELDS.CUSTOMER_INDEX_FIELD_NUMBER
+_METER = _FIELDS.METER_INDEX_FIELD_NUMBER
+_DIMENSION_SET = _FIELDS.DIMENSION_SET_INDEX_FIELD_NUMBER
+_EVENT_IDS = _FIELDS.EVENT_IDS_FIELD_NUMBER
+_LENGTHS = _FIELDS.EVENT_ID_LENGTHS_FIELD_NUMBER
+_QUANTITY = _FIELDS.QUANTITIES_FIELD_NUMBER
+_EVENT_TIME = _FIELDS.EVENT_TIMES_MICROS_FIELD_NUMBER
+_COLUMN_TYPES = {
+    _CUSTOMER: ("customer_index", "<u4"),
+    _METER: ("meter_index", "<u4"),
+    _DIMENSION_SET: ("dimension_set_index", "<u4"),
+    _EVENT_IDS: ("event_ids", ""),
+    _LENGTHS: ("event_id_lengths", ""),
+    _QUANTITY: ("quantities", "<i8"),
+    _EVENT_TIME: ("event_times_micros", "<i8"),
+}
+"""Names of the columns and, of those with numbers of fixed width, their types (ADR 7)."""
 
-def from_proto_batch(
-    message: usage_service_pb2.UsageBatch, records_max: int, *, named: bool = True
-) -> RecordBatch:
+
+@dataclass(frozen=True, slots=True)
+class CutRequest:
+    """An ingest request, parsed, and the columns of its batch, by field number, as raw bytes.
+
+    A column that stands in ``columns`` is empty in ``message``.
+    """
+
+    message: usage_service_pb2.IngestUsageRequest
+    columns: Mapping[int, npt.NDArray[np.uint8]]
+
+
+def cut_request(data: bytes) -> CutRequest:
+    """Return the request that ``data`` holds; InvalidRequest REQUEST_UNPARSABLE."""
+    cut = cut_fields(data, (_BATCH,))
+    if cut is None or len(cut.fields[_BATCH]) != 1:
+        return CutRequest(parse(data, usage_service_pb2.IngestUsageRequest), {})
+    raw = np.frombuffer(cut.fields[_BATCH][0], np.uint8)
+    spans = np.full((max(_COLUMN_TYPES) + 1, 2), -1, np.int64)
+    spans[list(_COLUMN_TYPES)] = 0
+    rest = np.empty(raw.size, np.uint8)
+    used = cut_columns(raw, spans, rest)
+    if used == LEFT:
+        return CutRequest(parse(data, usage_service_pb2.IngestUsageRequest), {})
+    message = parse(cut.rest, usage_service_pb2.IngestUsageRequest)
+    try:
+        message.batch.MergeFromString(rest[:used].tobytes())
+    except DecodeError as error:
+        raise _unparsable("batch") from error
+    found = {
+        number: raw[begin:end] for number, (begin, end) in enumerate(spans.tolist()) if end > 0
+    }
+    return CutRequest(message, found)
+
+
+class _Columns:
+    """The columns of one batch as arrays, from raw bytes or from the parsed message."""
+
+    def __init__(self, request: CutRequest) -> None:
+        self._batch = request.message.batch
+        self._raw = request.columns
+
+    def values(self, number: int) -> npt.NDArray[np.int64]:
+        """Return one column of numbers, int64[n]; InvalidRequest REQUEST_UNPARSABLE."""
+        name, kind = _COLUMN_TYPES[number]
+        raw = self._raw.get(number)
+        if raw is None:
+            return np.array(getattr(self._batch, name), np.int64)
+        if kind:
+            # A copy, so that kernels get aligned memory.
+            return _fixed(raw, kind, name)
+        lengths = read_varints(raw)
+        if lengths is None:
+            raise _unparsable(f"batch.{name}")
+        return lengths
+
+    def event_ids(self) -> bytes:
+        """Return the ids' bytes, concatenated."""
+        raw = self._raw.get(_EVENT_IDS)
+        return self._batch.event_ids if raw is None else raw.tobytes()
+
+
+def _fixed(raw: npt.NDArray[np.uint8], kind: str, name: str) -> npt.NDArray[np.int64]:
+    if raw.size % np.dtype(kind).itemsize:
+        raise _unparsable(f"batch.{name}")
+    return raw.view(kind).astype(np.int64)
+
+
+def _unparsable(field: str) -> InvalidRequest:
+    text = "the bytes are not what the field's type allows"
+    return InvalidRequest([Violation(field, "REQUEST_UNPARSABLE", text)], "REQUEST_UNPARSABLE")
+
+
+def from_proto_batch(request: CutRequest, records_max: int, *, named: bool = True) -> RecordBatch:
     """Return the columns of a batch; InvalidRequest BATCH_INVALID names every faulty column.
 
     What concerns one record alone (no id, no time, an impossible customer) marks that record
@@ -29,44 +124,48 @@ def from_proto_batch(
     none, and there the quantities tell how many records there are (P12).
     """
     violations: list[Violation] = []
-    lengths = np.array(message.event_id_lengths, np.int64)
+    message, columns = request.message.batch, _Columns(request)
+    lengths = columns.values(_LENGTHS)
     count = int(lengths.size)
+    event_ids = columns.event_ids()
     if not named:
-        if count or message.event_ids:
+        if count or event_ids:
             text = "expected none: the records of a sequenced stream are known by their batch"
             violations.append(Violation("batch.event_ids", "NOT_ALLOWED", text))
-        count = len(message.quantities)
+        count = int(columns.values(_QUANTITY).size)
         lengths = np.zeros(count, np.int64)
     if count > records_max:
         text = f"expected at most {records_max} records, got {count}"
         raise _invalid([Violation("batch.event_id_lengths", "TOO_MANY_RECORDS", text)])
     if not count:
         raise _invalid([Violation("batch", "EMPTY", "expected at least one record")])
-    if named and (bool((lengths < 0).any()) or int(lengths.sum()) != len(message.event_ids)):
-        text = f"expected lengths ≥ 0 that add up to the {len(message.event_ids)} bytes of ids"
+    if named and (bool((lengths < 0).any()) or int(lengths.sum()) != len(event_ids)):
+        text = f"expected lengths ≥ 0 that add up to the {len(event_ids)} bytes of ids"
         violations.append(Violation("batch.event_id_lengths", "WRONG_LENGTH", text))
     for name in ("customers", "meters", "dimension_sets"):
         # Words cost time whether records use them or not.
         if len(getattr(message, name)) > records_max:
             text = f"expected at most {records_max} words"
             raise _invalid([Violation(f"batch.{name}", "TOO_MANY_WORDS", text)])
-    customer = _index(message.customer_index, "customer", len(message.customers), count, violations)
-    meter = _index(message.meter_index, "meter", len(message.meters), count, violations)
+    customer = _index(columns, _CUSTOMER, len(message.customers), count, violations)
+    meter = _index(columns, _METER, len(message.meters), count, violations)
     sets = [_dimension_set(item.dimensions) for item in message.dimension_sets]
-    if not sets and not len(message.dimension_set_index):
+    codes = columns.values(_DIMENSION_SET)
+    if not sets and not codes.size:
         sets = [()]
-    codes = message.dimension_set_index
-    dimension_set = _index(codes, "dimension_set", len(sets), count, violations)
-    quantity = _column(message.quantities, "quantities", count, violations)
-    event_time = _column(message.event_times_micros, "event_times_micros", count, violations)
+    dimension_set = _index(columns, _DIMENSION_SET, len(sets), count, violations)
+    quantity = _column(columns, _QUANTITY, count, violations)
+    event_time = _column(columns, _EVENT_TIME, count, violations)
     for index, item in enumerate(message.meters):
         if not 0 <= item.scale <= SCALE_MAX:
             where = f"batch.meters[{index}].scale"
             violations.append(Violation(where, "OUT_OF_RANGE", f"expected 0 to {SCALE_MAX}"))
     if violations:
         raise _invalid(violations)
-    customers = [_customer(name) for name in message.customers]
-    bad_customer = np.array([not name for name in customers], np.bool_)
+    customers, malformed = list(message.customers), event_time == _NO_TIME
+    if not all_valid_customers(customers):
+        customers = [_customer(name) for name in customers]
+        malformed |= np.array([not name for name in customers], np.bool_)[customer]
     return RecordBatch(
         customers=customers,
         customer=customer,
@@ -75,11 +174,11 @@ def from_proto_batch(
         meter=meter,
         dimension_sets=sets,
         dimension_set=dimension_set,
-        event_ids=message.event_ids,
+        event_ids=event_ids,
         event_id_ends=np.cumsum(lengths, dtype=np.int64),
         quantity=quantity,
         event_time=event_time,
-        malformed=bad_customer[customer] | (event_time == _NO_TIME),
+        malformed=malformed,
     )
 
 
@@ -158,10 +257,10 @@ def _dimension_set(dimensions: object) -> tuple[tuple[str, str], ...]:
 
 
 def _index(
-    codes: Sequence[int], name: str, words: int, count: int, violations: list[Violation]
+    columns: _Columns, number: int, words: int, count: int, violations: list[Violation]
 ) -> npt.NDArray[np.int32]:
-    column = np.array(codes, np.int32)
-    field = f"batch.{name}_index"
+    column = columns.values(number)
+    field = f"batch.{_COLUMN_TYPES[number][0]}"
     if not column.size and words == 1:
         return np.zeros(count, np.int32)
     if column.size != count:
@@ -170,16 +269,16 @@ def _index(
     elif int(column.min()) < 0 or int(column.max()) >= words:
         text = f"expected indices into a dictionary of {words}"
         violations.append(Violation(field, "OUT_OF_RANGE", text))
-    return column
+    return column.astype(np.int32)
 
 
 def _column(
-    values: Sequence[int], name: str, count: int, violations: list[Violation]
+    columns: _Columns, number: int, count: int, violations: list[Violation]
 ) -> npt.NDArray[np.int64]:
-    column = np.array(values, np.int64)
+    column = columns.values(number)
     if column.size != count:
         text = f"expected {count} rows, one a record, got {column.size}"
-        violations.append(Violation(f"batch.{name}", "WRONG_LENGTH", text))
+        violations.append(Violation(f"batch.{_COLUMN_TYPES[number][0]}", "WRONG_LENGTH", text))
     return column
 
 

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator
 
 from ratewright.v1 import usage_service_pb2 as pb
 from rating_core.metering.batch import RecordStatus
-from rating_server.servicers.convert_usage import from_proto_batch
-from rating_server.servicers.rpc import parse
+from rating_server.servicers.convert_usage import CutRequest, cut_request, from_proto_batch
 from rating_server.usecases.context import Context, valid_producer
 from rating_server.usecases.failure import Failure, InvalidRequest, Violation, invalid
 from rating_server.usecases.ingest_sequenced import SequencedStream, open_stream
@@ -67,23 +66,25 @@ class IngestStream:
 
     async def answer(self, data: bytes) -> pb.IngestUsageResponse:
         """Answer one request. A failure names its batch: the error ends the stream."""
-        request = parse(data, pb.IngestUsageRequest)
+        cut = cut_request(data)
+        request = cut.message
         try:
             if request.HasField("producer"):
                 return await self._open(request)
             if self._producer:
-                return await self._take(request)
+                return await self._take(cut)
             self._begun = True
-            return await self._count(request)
+            return await self._count(cut)
         except Failure as failure:
             failure.metadata["batch_number"] = str(request.batch_number)
             raise
 
-    async def _count(self, request: pb.IngestUsageRequest) -> pb.IngestUsageResponse:
+    async def _count(self, cut: CutRequest) -> pb.IngestUsageResponse:
+        request = cut.message
         if request.sequence or request.answered_sequence:
             text = "expected none: the stream did not begin with a producer"
             raise invalid("sequence", "NO_PRODUCER", text)
-        batch = from_proto_batch(request.batch, self._max_batch_records)
+        batch = from_proto_batch(cut, self._max_batch_records)
         recorded = await record_usage(self._context, batch)
         return to_proto_answer(request.batch_number, recorded)
 
@@ -113,7 +114,8 @@ class IngestStream:
             batch_number=request.batch_number, durable_sequence=self._sequenced.durable
         )
 
-    async def _take(self, request: pb.IngestUsageRequest) -> pb.IngestUsageResponse:
+    async def _take(self, cut: CutRequest) -> pb.IngestUsageResponse:
+        request = cut.message
         stream, sequence = self._sequenced, request.sequence
         if stream is None:
             raise invalid("batch", "NOT_ALLOWED", "expected none before the handshake is answered")
@@ -123,7 +125,7 @@ class IngestStream:
             raise invalid("answered_sequence", "OUT_OF_RANGE", "expected 0 or more")
         stream.admit(sequence, request.answered_sequence)
         if sequence:
-            batch = from_proto_batch(request.batch, self._max_batch_records, named=False)
+            batch = from_proto_batch(cut, self._max_batch_records, named=False)
             answer = to_proto_answer(request.batch_number, await stream.count(sequence, batch))
         else:
             await stream.bring_up()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,6 +19,9 @@ from rating_server.usecases.failure import Failure, InvalidRequest, Violation, i
 CUSTOMER_BYTES_MAX = 128
 REQUEST_ID_MAX = 255
 _PLANS_CACHED = 1_000
+_CUSTOMERS_CACHED = 1 << 18
+
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f]")
 
 T = TypeVar("T")
 
@@ -110,9 +114,25 @@ def valid_customer(customer: str) -> bool:
 
 def valid_producer(producer: str) -> bool:
     """Whether a producer id is 1–128 bytes of UTF-8 without control characters (P12)."""
-    return 0 < len(producer.encode("utf-8", "surrogatepass")) <= CUSTOMER_BYTES_MAX and all(
-        letter >= " " and letter != "\x7f" for letter in producer
-    )
+    if not 0 < len(producer) <= CUSTOMER_BYTES_MAX or _CONTROL.search(producer):
+        return False
+    size = len(producer) if producer.isascii() else len(producer.encode("utf-8", "surrogatepass"))
+    return size <= CUSTOMER_BYTES_MAX
+
+
+_seen_customers: set[str] = set()
+
+
+def all_valid_customers(customers: Sequence[str]) -> bool:
+    """Whether every one of the names may be a customer's; quick for names that came before."""
+    if _seen_customers.issuperset(customers):
+        return True
+    if not all(map(valid_customer, customers)):
+        return False
+    if len(_seen_customers) + len(customers) > _CUSTOMERS_CACHED:
+        _seen_customers.clear()
+    _seen_customers.update(customers[:_CUSTOMERS_CACHED])
+    return True
 
 
 def check_request_id(request_id: str) -> str:

@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.jit import kernel
+from rating_core.metering.split import split_rows
 from rating_core.units import SCALE_MAX
 
 DimensionSet = tuple[tuple[str, str], ...]
 """(name, value) pairs, sorted by name."""
 
 Word = TypeVar("Word", bound=Hashable)
+
+_FEW_WORDS = 8
 
 EVENT_ID_BYTES_MAX = 255
 """Longest event id, in bytes of UTF-8; the shortest has one."""
@@ -266,17 +269,89 @@ class RecordBatch:
         """Return (shard, its rows in order, their batch) for every shard that has rows."""
         if not len(self):
             return []
+        count, words = len(self), len(self.customers)
         shards = np.array([shard_of(name, shard_count) for name in self.customers], np.int32)
-        of_row = shards[self.customer]
-        order = np.argsort(of_row, kind="stable").astype(np.int64)
-        present, begins = np.unique(of_row[order], return_index=True)
-        if present.size == 1:
-            return [(int(present[0]), order, self)]
-        parts = np.split(order, begins[1:])
+        order, renumbered = np.empty(count, np.int64), np.empty(count, np.int32)
+        begins, word_begins = (np.zeros(shard_count + 1, np.int64) for _ in range(2))
+        used = np.empty(words, np.int32)
+        split_rows(
+            np.ascontiguousarray(self.customer, np.int32),
+            shards,
+            order,
+            begins,
+            used,
+            word_begins,
+            renumbered,
+        )
+        present = np.flatnonzero(np.diff(begins)).tolist()
+        if len(present) == 1:
+            return [(present[0], order, self)]
+        whole = self._gathered(order, renumbered)
+        names = [self.customers[word] for word in used[: word_begins[-1]].tolist()]
+        bounds, word_bounds = begins.tolist(), word_begins.tolist()
         return [
-            (shard, rows, self.take(rows))
-            for shard, rows in zip(present.tolist(), parts, strict=True)
+            (
+                shard,
+                order[bounds[shard] : bounds[shard + 1]],
+                whole.part(
+                    bounds[shard],
+                    bounds[shard + 1],
+                    names[word_bounds[shard] : word_bounds[shard + 1]],
+                ),
+            )
+            for shard in present
         ]
+
+    def _gathered(self, order: NDArray[np.int64], customer: NDArray[np.int32]) -> RecordBatch:
+        """Return all rows in another order; ``customer`` replaces the column of that name."""
+        event_ids, ends = take_ids(self.event_ids, self.event_id_ends, order)
+        return RecordBatch(
+            customers=self.customers,
+            customer=customer,
+            meters=self.meters,
+            scales=self.scales,
+            # Where there is one word only, the column is zeros in any order.
+            meter=self.meter[order] if len(self.meters) > 1 else self.meter,
+            dimension_sets=self.dimension_sets,
+            dimension_set=(
+                self.dimension_set[order] if len(self.dimension_sets) > 1 else self.dimension_set
+            ),
+            event_ids=event_ids,
+            event_id_ends=ends,
+            quantity=self.quantity[order],
+            event_time=self.event_time[order],
+            malformed=self.malformed[order],
+            out_of_range=None if self.out_of_range is None else self.out_of_range[order],
+            imprecise=None if self.imprecise is None else self.imprecise[order],
+        )
+
+    def part(self, begin: int, end: int, customers: list[str]) -> RecordBatch:
+        """Return neighbouring rows, with the customers given; columns are views."""
+        rows = slice(begin, end)
+        first = int(self.event_id_ends[begin - 1]) if begin else 0
+        last = int(self.event_id_ends[end - 1])
+        meters, meter = list(zip(self.meters, self.scales, strict=True)), self.meter[rows]
+        sets, dimension_set = self.dimension_sets, self.dimension_set[rows]
+        if max(len(meters), len(sets)) > _FEW_WORDS:
+            # Each part would pay for words that only others use.
+            meters, meter = compact(meters, meter)
+            sets, dimension_set = compact(sets, dimension_set)
+        return RecordBatch(
+            customers=customers,
+            customer=self.customer[rows],
+            meters=[name for name, _ in meters],
+            scales=[scale for _, scale in meters],
+            meter=meter,
+            dimension_sets=sets,
+            dimension_set=dimension_set,
+            event_ids=self.event_ids[first:last],
+            event_id_ends=self.event_id_ends[rows] - first,
+            quantity=self.quantity[rows],
+            event_time=self.event_time[rows],
+            malformed=self.malformed[rows],
+            out_of_range=None if self.out_of_range is None else self.out_of_range[rows],
+            imprecise=None if self.imprecise is None else self.imprecise[rows],
+        )
 
 
 def _merge(

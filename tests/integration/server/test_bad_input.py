@@ -208,7 +208,7 @@ BATCHES = [
     (_batch(customers=[]), ["batch.customer_index"]),
     (_batch(customers=["a", "b"]), ["batch.customer_index"]),
     (_batch(customer_index=[0, 1]), ["batch.customer_index"]),
-    (_batch(meter_index=[0, -1]), ["batch.meter_index"]),
+    (_batch(meter_index=[0, 2**32 - 1]), ["batch.meter_index"]),
     (_batch(dimension_set_index=[0, 0]), ["batch.dimension_set_index"]),
     (_batch(dimension_sets=[usage.DimensionSet()] * 2), ["batch.dimension_set_index"]),
     (_batch(meters=[usage.BatchMeter(meter="m", scale=13)]), ["batch.meters[0].scale"]),

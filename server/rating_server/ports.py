@@ -5,6 +5,7 @@ The store implements `UsageStore`; nothing above this module knows Redis.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -105,6 +106,9 @@ class UsageStore(Protocol):
 
     async def submit(self, shard: int, call: object) -> Any:
         """Have a shard decide a call and commit what it decides; return the call's answer."""
+
+    async def submit_all(self, calls: Sequence[tuple[int, object]]) -> Sequence[Any]:
+        """As `submit`, to several shards at once: for each call its answer, or its StoreError."""
 
     async def ask(self, shard: int, question: object) -> Any:
         """Return the answer of a shard's state that was the newest after the question came."""

@@ -41,6 +41,14 @@ _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
 }
 
 
+Take = Callable[[object], None]
+"""Takes the outcome of a call: its answer, or the StoreError that it failed with."""
+
+
+def _nobody(_: object) -> None:
+    """Take the outcome of a call that was forgotten."""
+
+
 class SessionDriver:
     """One session, its connection and its calls, from `start` to `close`.
 
@@ -57,7 +65,7 @@ class SessionDriver:
         self._session = build()
         self._link: Link | None = None
         self._lost = asyncio.Event()
-        self._waiting: dict[int, asyncio.Future[object]] = {}
+        self._waiting: dict[int, Take] = {}
         self._last_ticket = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._flush_due = False
@@ -127,37 +135,66 @@ class SessionDriver:
         StoreUnavailable after ``timeout`` seconds (default: the deadline of store calls): the call
         may still take effect. StoreFull or ClockRefused: it did not and will not.
         """
-        if self._session.queued_bytes > MAX_QUEUED_BYTES:
-            raise StoreUnavailable(f"log {self._keys.name}: too many calls wait for the store")
-        return await self._wait(self._session.submit, call, timeout)
+        return await self._wait(self.post, call, timeout)
 
     async def ask(self, question: object, timeout: float | None = None) -> object:  # noqa: ASYNC109
         """Return the answer of the state that was the newest after the question came."""
-        return await self._wait(self._session.ask, question, timeout)
+        return await self._wait(self._post_question, question, timeout)
 
-    async def _wait(
-        self, take: Callable[[int, object], None], what: object, limit: float | None
-    ) -> object:
+    def post(self, call: object, take: Take) -> int:
+        """Have the machine decide ``call``, and return its ticket.
+
+        ``take`` gets the answer or the StoreError, once, in a later turn of the loop; not after
+        `forget`. StoreUnavailable if the call cannot even wait.
+        """
+        if self._session.queued_bytes > MAX_QUEUED_BYTES:
+            raise StoreUnavailable(f"log {self._keys.name}: too many calls wait for the store")
+        return self._enter(self._session.submit, call, take)
+
+    def forget(self, ticket: int) -> None:
+        """Drop a call that nobody waits for any more; it may still take effect."""
+        self._waiting.pop(ticket, None)
+
+    def late(self) -> StoreUnavailable:
+        """Return the error of a call that has no answer in time."""
+        why = self._session.fault or self._problem or "the store is slow"
+        return StoreUnavailable(f"log {self._keys.name}: no answer in time: {why}")
+
+    def _post_question(self, question: object, take: Take) -> int:
+        return self._enter(self._session.ask, question, take)
+
+    def _enter(self, event: Callable[[int, object], None], what: object, take: Take) -> int:
         if self._closed:
             raise StoreUnavailable("the server is stopping")
         self._last_ticket += 1
-        ticket = self._last_ticket
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[object] = loop.create_future()
-        self._waiting[ticket] = future
+        self._waiting[self._last_ticket] = take
+        event(self._last_ticket, what)
+        if not self._flush_due:
+            # Once per turn of the loop: what arrives together shares an entry.
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+        return self._last_ticket
+
+    async def _wait(
+        self, post: Callable[[object, Take], int], what: object, limit: float | None
+    ) -> object:
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+        def take(outcome: object) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        ticket = post(what, take)
         try:
-            take(ticket, what)
-            if not self._flush_due:
-                # Once per turn of the loop: what arrives together shares an entry.
-                self._flush_due = True
-                loop.call_soon(self._flush)
             async with asyncio.timeout(self._options.deadline if limit is None else limit):
-                return await future
+                outcome = await future
         except TimeoutError:
-            why = self._session.fault or self._problem or "the store is slow"
-            raise StoreUnavailable(f"log {self._keys.name}: no answer in time: {why}") from None
+            raise self.late() from None
         finally:
-            self._waiting.pop(ticket, None)
+            self.forget(ticket)
+        if isinstance(outcome, StoreError):
+            raise outcome
+        return outcome
 
     # --- events ----------------------------------------------------------------------------------
 
@@ -199,14 +236,10 @@ class SessionDriver:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Answer():
-                future = self._waiting.pop(effect.ticket, None)
-                if future is not None and not future.done():
-                    future.set_result(effect.answer)
+                self._waiting.pop(effect.ticket, _nobody)(effect.answer)
             case Refuse():
-                future = self._waiting.pop(effect.ticket, None)
-                if future is not None and not future.done():
-                    kind, message = _REFUSALS[effect.reason]
-                    future.set_exception(kind(message))
+                kind, message = _REFUSALS[effect.reason]
+                self._waiting.pop(effect.ticket, _nobody)(kind(message))
             case SetTimer():
                 earlier = self._timers.pop(effect.name, None)
                 if earlier is not None:
@@ -242,9 +275,8 @@ class SessionDriver:
 
     def _fail_waiting(self, message: str) -> None:
         waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(StoreUnavailable(message))
+        for take in waiting.values():
+            take(StoreUnavailable(message))
 
     # --- the connection --------------------------------------------------------------------------
 

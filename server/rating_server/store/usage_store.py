@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -40,6 +40,7 @@ from rating_server.store.driver import SessionDriver
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.guard import StoreGuard
 from rating_server.store.keys import LogKeys, catalogue_keys, shard_keys
+from rating_server.store.posting import post_all
 from rating_server.store.preflight import Durability, check_store
 from rating_server.store.warm_up import warm_up
 
@@ -230,15 +231,28 @@ class RedisUsageStore:
 
     async def submit(self, shard: int, call: object) -> object:
         """Have a shard decide a call and commit what it decides; return the call's answer."""
-        if isinstance(call, RecordCall | SequencedCall):
-            # Meters are immutable: what is here is right, only what is missing may be out of date.
-            known = self._catalogue.meters
-            if any(meter not in known for meter in call.batch.meters):
+        await self._know_meters([call])
+        return await self._drivers[shard].call(call)
+
+    async def submit_all(self, calls: Sequence[tuple[int, object]]) -> list[object]:
+        """Have shards decide calls; return, for each, its answer or the StoreError of its shard."""
+        await self._know_meters([call for _, call in calls])
+        return await post_all(
+            [(self._drivers[shard], call) for shard, call in calls], self._link.deadline
+        )
+
+    async def _know_meters(self, calls: Sequence[object]) -> None:
+        """Look up the meters that calls name, in the newest catalogue where one is missing."""
+        named: set[str] = set()
+        for call in calls:
+            if isinstance(call, RecordCall | SequencedCall):
+                named.update(call.batch.meters)
+        # Meters are immutable: what is here is right, only what is missing may be out of date.
+        if not self._known_meters.keys() >= named:
+            if not self._catalogue.meters.keys() >= named:
                 await self.refresh_catalogue()
             known = self._catalogue.meters
-            named = (known.get(meter) for meter in call.batch.meters)
-            self._known_meters.update((meter.id, meter) for meter in named if meter is not None)
-        return await self._drivers[shard].call(call)
+            self._known_meters.update((name, known[name]) for name in named if name in known)
 
     async def ask(self, shard: int, question: object) -> object:
         """Return the answer of a shard's state that was the newest after the question came."""

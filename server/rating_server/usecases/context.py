@@ -13,7 +13,7 @@ from rating_core.compile import CompiledPlans, compile_plans
 from rating_core.metering.batch import shard_of
 from rating_core.metering.catalogue import GetPlan, StoredPlan
 from rating_core.plan_document import plan_from_document
-from rating_server.ports import ClockRefused, StoreFull, StoreUnavailable, UsageStore
+from rating_server.ports import ClockRefused, StoreError, StoreFull, UsageStore
 from rating_server.usecases.failure import Failure, InvalidRequest, Violation, invalid
 
 CUSTOMER_BYTES_MAX = 128
@@ -81,14 +81,18 @@ async def reach(call: Awaitable[T]) -> T:
     """Await a store call; its refusals become failures with a gRPC code."""
     try:
         return await call
-    except StoreUnavailable as error:
-        raise Failure("STORE_UNAVAILABLE", f"the store did not answer: {error}") from error
-    except StoreFull as error:
-        raise Failure("STORE_FULL", f"the store takes no more: {error}") from error
-    except ClockRefused as error:
-        raise Failure(
-            "CLOCK_REFUSED", "this server's clock is ahead of the store's by more than 5 s"
-        ) from error
+    except StoreError as error:
+        raise failure_of_store(error) from error
+
+
+def failure_of_store(error: StoreError) -> Failure:
+    """Return the failure that a refusal of the store is to a caller."""
+    if isinstance(error, StoreFull):
+        return Failure("STORE_FULL", f"the store takes no more: {error}")
+    if isinstance(error, ClockRefused):
+        text = "this server's clock is ahead of the store's by more than 5 s"
+        return Failure("CLOCK_REFUSED", text)
+    return Failure("STORE_UNAVAILABLE", f"the store did not answer: {error}")
 
 
 def check_customer(customer: str) -> None:

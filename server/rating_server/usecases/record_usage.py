@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from rating_core.metering.batch import RecordBatch, RecordStatus
-from rating_core.metering.calls import RecordAnswer, RecordCall
-from rating_server.usecases.context import Context, reach
-from rating_server.usecases.failure import Failure
+from rating_core.metering.calls import RecordCall
+from rating_server.ports import StoreError
+from rating_server.usecases.context import Context, failure_of_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +27,18 @@ async def record_usage(context: Context, batch: RecordBatch) -> Recorded:
     Records of a shard that does not answer are RETRY (nothing is known of them); if no shard
     answers, the first shard's Failure is raised.
     """
-    count = len(batch)
-    status = np.full(count, RecordStatus.RETRY, np.uint8)
-    reason = np.zeros(count, np.uint8)
     store = context.store
-
-    async def count_part(shard: int, rows: npt.NDArray[np.int64], part: RecordBatch) -> None:
-        answer: RecordAnswer = await reach(store.submit(shard, RecordCall(part)))
-        status[rows] = answer.status
-        reason[rows] = answer.reason
-
     parts = batch.split_by_shard(store.shard_count)
-    if len(parts) == 1:
-        await count_part(*parts[0])
-        return Recorded(status, reason)
-    done = await asyncio.gather(*(count_part(*part) for part in parts), return_exceptions=True)
-    errors = [outcome for outcome in done if outcome is not None]
-    for error in errors:
-        if not isinstance(error, Failure) or len(errors) == len(parts):
-            raise error
+    outcomes = await store.submit_all([(shard, RecordCall(part)) for shard, _, part in parts])
+    status = np.full(len(batch), RecordStatus.RETRY, np.uint8)
+    reason = np.zeros(len(batch), np.uint8)
+    errors = []
+    for (_, rows, _), outcome in zip(parts, outcomes, strict=True):
+        if isinstance(outcome, StoreError):
+            errors.append(outcome)
+            continue
+        status[rows] = outcome.status
+        reason[rows] = outcome.reason
+    if errors and len(errors) == len(parts):
+        raise failure_of_store(errors[0]) from errors[0]
     return Recorded(status, reason)

@@ -323,6 +323,9 @@ class RecordBatch:
             malformed=self.malformed[order],
             out_of_range=None if self.out_of_range is None else self.out_of_range[order],
             imprecise=None if self.imprecise is None else self.imprecise[order],
+            attribute_sets=self.attribute_sets,
+            attribute_set=None if self.attribute_set is None else self.attribute_set[order],
+            retraction=None if self.retraction is None else self.retraction[order],
         )
 
     def part(self, begin: int, end: int, customers: list[str]) -> RecordBatch:
@@ -336,6 +339,9 @@ class RecordBatch:
             # Each part would pay for words that only others use.
             meters, meter = compact(meters, meter)
             sets, dimension_set = compact(sets, dimension_set)
+        attribute_sets, attribute_set = self.attribute_sets, None
+        if self.attribute_set is not None:
+            attribute_sets, attribute_set = compact(attribute_sets, self.attribute_set[rows])
         return RecordBatch(
             customers=customers,
             customer=self.customer[rows],
@@ -351,6 +357,9 @@ class RecordBatch:
             malformed=self.malformed[rows],
             out_of_range=None if self.out_of_range is None else self.out_of_range[rows],
             imprecise=None if self.imprecise is None else self.imprecise[rows],
+            attribute_sets=attribute_sets,
+            attribute_set=attribute_set,
+            retraction=None if self.retraction is None else self.retraction[rows],
         )
 
 

@@ -71,6 +71,59 @@ def test_split_by_shard_covers_every_row_once():
     assert sorted(seen) == list(range(len(batch)))
 
 
+@pytest.mark.parametrize("words", [3, 20])
+def test_split_by_shard_takes_every_column_along(words):
+    """Whatever columns a batch has, also optional ones: each part has the values of its rows."""
+    count = 200
+    rng = np.random.default_rng(7)
+    lengths = rng.integers(1, 9, count)
+    whole = RecordBatch(
+        customers=[f"c{n}" for n in range(50)],
+        customer=rng.integers(0, 50, count).astype(np.int32),
+        meters=[f"m{n}" for n in range(words)],
+        scales=[n % 13 for n in range(words)],
+        meter=rng.integers(0, words, count).astype(np.int32),
+        dimension_sets=[(("d", str(n)),) for n in range(words)],
+        dimension_set=rng.integers(0, words, count).astype(np.int32),
+        event_ids=rng.bytes(int(lengths.sum())),
+        event_id_ends=np.cumsum(lengths),
+        quantity=rng.integers(-9, 9, count),
+        event_time=rng.integers(1, 10**15, count),
+        malformed=rng.random(count) < 0.5,
+        out_of_range=rng.random(count) < 0.5,
+        imprecise=rng.random(count) < 0.5,
+        attribute_sets=[(("a", str(n)),) for n in range(words)],
+        attribute_set=rng.integers(0, words, count).astype(np.int32),
+        retraction=rng.random(count) < 0.5,
+    )
+    assert all(getattr(whole, each.name) is not None for each in dataclasses.fields(RecordBatch))
+    parts = whole.split_by_shard(4)
+    assert len(parts) == 4
+    for _, rows, part in parts:
+        part.check()
+        assert spelled(part) == [spelled(whole)[row] for row in rows]
+
+
+def spelled(batch):
+    """Each row with its words in place of their indices, and all other columns."""
+    ends = batch.event_id_ends.tolist()
+    ids = [batch.event_ids[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    words = [
+        [batch.customers[code] for code in batch.customer],
+        [(batch.meters[code], batch.scales[code]) for code in batch.meter],
+        [batch.dimension_sets[code] for code in batch.dimension_set],
+        [batch.attribute_sets[code] for code in batch.attribute_set],
+    ]
+    indexed = ("customer", "meter", "dimension_set", "attribute_set", "event_id_ends")
+    columns = [getattr(batch, each.name) for each in dataclasses.fields(RecordBatch)]
+    plain = [
+        column.tolist()
+        for each, column in zip(dataclasses.fields(RecordBatch), columns, strict=True)
+        if isinstance(column, np.ndarray) and each.name not in indexed
+    ]
+    return list(zip(ids, *words, *plain, strict=True))
+
+
 def test_split_of_nothing_and_of_one_shard():
     """An empty batch has no part; with one shard the batch itself is the part."""
     assert batch_of([]).split_by_shard(4) == []

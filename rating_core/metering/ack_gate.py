@@ -27,6 +27,8 @@ class AckGate:
         self._held: list[_Held] = []
         self._writes = 0
         self._outstanding: int | None = None
+        self.answered = 0
+        """The latest version on which an answer has left that rested on it."""
 
     @property
     def unwritten(self) -> bool:
@@ -63,6 +65,7 @@ class AckGate:
             return []
         free = [h for h in self._held if h.write is not None and h.write <= proved]
         self._held = [h for h in self._held if h.write is None or h.write > proved]
+        self.answered = max([self.answered, *(held.version for held in free)])
         return [answer for held in free for answer in held.answers]
 
     def lost(self) -> list[Verification]:

@@ -280,15 +280,18 @@ class HistoryLost:
     """Entries that were committed are in the log no more: a failover, or a crash, lost them (P5).
 
     ``version`` and ``token`` are those of the last entry that was known, ``kept`` the version up to
-    which the log is still the same; 0 also if that is too far back to be known. The session has
-    rebuilt its state. What stood in the entries between counts again when it is sent again, or when
-    their writer, who may not know yet that they were committed, appends them once more (P3). Not
-    told where the log was trimmed beyond the loss before this session read it.
+    which the log is still the same; 0 also if that is too far back to be known. ``answered`` is the
+    last version on which an answer of this session rested; at ``kept`` or before it, nothing that
+    was acknowledged here is lost. The session has rebuilt its state. What stood in the entries
+    counts again when it is sent again, or when their writer, who may not know yet that they were
+    committed, appends them once more (P3). Not told where the log was trimmed beyond the loss
+    before this session read it.
     """
 
     kept: int
     version: int
     token: bytes
+    answered: int
 
 
 Effect = Answer | Refuse | SetTimer | Reconnect | HistoryLost

@@ -283,7 +283,10 @@ class Settlement(Outbox):
         if self._former:
             version, token = self._former[-1]
             if self._replaced or self._machine.version < version:
-                self._effects.append(HistoryLost(self._kept, version, token))
+                replicated = self._level is AckLevel.REPLICATED
+                answered = self._gate.answered if replicated else version
+                self._effects.append(HistoryLost(self._kept, version, token, answered))
+                self._gate.answered = min(self._gate.answered, self._kept)
             self._former.clear()
         for batch in self._lost_track.values():
             self._queue.take_back(batch.calls)  # not in this log: decided anew

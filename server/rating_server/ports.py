@@ -55,7 +55,7 @@ class StoreHealth:
     """Whether the store serves: ``ready`` when every session is; ``problem`` is one line or empty.
 
     ``logs_ready`` of ``logs`` sessions have read their log and confirmed its head. ``losses``: how
-    often the store was found to have lost committed entries, since this server started (P5).
+    often the store was found to have lost acknowledged entries, since this server started (P5).
     """
 
     ready: bool

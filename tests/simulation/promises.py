@@ -75,6 +75,8 @@ class Promises:
         known = server.session.known
         if effect.kept >= state.first and not state.holds(effect.kept, known[effect.kept]):
             raise Violation(f"LOSS: {effect.kept} is reported as kept, and not in the log")
+        if self.replicated and effect.answered > effect.kept:
+            raise Violation(f"LOSS: {effect.answered} was answered at REPLICATED, and is gone")
         server.session.known = dict(server.session.read_anew)
 
     def check_losses_noticed(self):

@@ -546,7 +546,28 @@ def test_a_lost_tail_is_told_with_what_is_kept():
     made.foreign(b'["f"]')
     made.connect()
     assert made.machine.words == ["a", "d", "e", "f"]
-    assert made.effects(HistoryLost) == [HistoryLost(1, 3, token)]
+    assert made.effects(HistoryLost) == [HistoryLost(1, 3, token, 3)]
     made.session.on_lost()
     made.connect()
     assert made.effects(HistoryLost) == []
+
+
+def test_a_lost_tail_that_nobody_was_told_of_is_no_loss():
+    """P6: at REPLICATED what is lost before its replicas confirmed was never answered."""
+    made = Bench(AckLevel.REPLICATED)
+    made.connect()
+    for command in made.submit("a"):
+        made.answer(command)
+    made.serve()
+    assert len(made.effects()) == 1
+    made.session.submit(2, "b")
+    made.session.flush()
+    (commit,) = made.session.take_commands()
+    made.answer(commit)
+    token = made.log[1][1]
+    made.session.on_lost()
+    del made.log[1:]
+    made.connect()
+    assert made.machine.words == ["a", "b"]
+    effects = made.session.take_effects()
+    assert [e for e in effects if isinstance(e, HistoryLost)] == [HistoryLost(1, 2, token, 1)]

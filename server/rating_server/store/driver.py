@@ -97,7 +97,7 @@ class SessionDriver:
 
     @property
     def losses(self) -> int:
-        """How often the store was found to have lost committed entries of this log (P5)."""
+        """How often the store was found to have lost acknowledged entries of this log (P5)."""
         return self._losses
 
     def start(self) -> None:
@@ -249,17 +249,27 @@ class SessionDriver:
                     effect.delay / 1_000_000, self._on_timer, effect.name
                 )
             case HistoryLost():
-                self._losses += 1
-                # At REPLICATED with all replicas this does not happen; see protocol.md.
-                _log.error(
-                    "log %s: the store has lost entries %d to %d (token %s), as a failover to a "
-                    "replica that lagged does; the state is rebuilt, and records that are sent "
-                    "again will count",
-                    *(self._keys.name, effect.kept + 1, effect.version, effect.token.hex()),
-                )
+                self._tell_loss(effect)
             case Reconnect():
                 if self._link is not None:
                     self._link.lose(effect.reason)
+
+    def _tell_loss(self, lost: HistoryLost) -> None:
+        """Say what a failover has lost, and whether any of it was acknowledged here (P5, P6)."""
+        where = (self._keys.name, lost.kept + 1, lost.version, lost.token.hex())
+        if lost.answered <= lost.kept:
+            _log.warning(
+                "log %s: entries %d to %d (token %s) did not outlive a failover; this server had "
+                "acknowledged none of them, and decides their calls again",
+                *where,
+            )
+            return
+        self._losses += 1
+        _log.error(
+            "log %s: the store has lost acknowledged entries %d to %d (token %s), as a failover to "
+            "a replica that lags does; the state is rebuilt, and records that are sent again count",
+            *where,
+        )
 
     def _replace_session(self) -> None:
         self._cancel_timers()

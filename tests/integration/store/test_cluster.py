@@ -241,4 +241,4 @@ def test_a_lost_tail_is_noticed(pairs, server_of, traffic_of, wait_until, caplog
             await server.close()
 
     asyncio.run(scenario())
-    assert "the store has lost entries" in caplog.text
+    assert "the store has lost acknowledged entries" in caplog.text

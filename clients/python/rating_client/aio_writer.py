@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 
 from ratewright.v1 import usage_service_pb2 as usage_api
-from rating_client.columns import RecordBuffer, UsageColumns
+from rating_client.columns import UsageColumns
 from rating_client.delivery import BatchResult, OnBatch
 from rating_client.errors import RatewrightError, error_from_rpc
 from rating_client.options import WriterOptions
 from rating_client.values import UsageRecord
 from rating_client.writer_core import (
     CLOSE_AFTER_ERROR_SECONDS,
+    CONFIRM_SECONDS,
     INGEST_PATH,
     WriterCore,
     WriterCounters,
@@ -66,8 +67,11 @@ class AsyncUsageWriter:
         *,
         on_batch: OnBatch | None = None,
         options: WriterOptions | None = None,
+        producer_id: str | None = None,
+        epoch: int | None = None,
     ) -> None:
-        self._core = WriterCore(options or WriterOptions())
+        """With ``producer_id`` the writer numbers its batches; as `UsageWriter`."""
+        self._core = WriterCore(options or WriterOptions(), producer_id, epoch)
         self._on_batch = on_batch
         self._open: Any = client.stream_channel().stream_stream(
             INGEST_PATH, response_deserializer=usage_api.IngestUsageResponse.FromString
@@ -101,7 +105,7 @@ class AsyncUsageWriter:
 
     async def write(self, record: UsageRecord, *, timeout: float | None = None) -> int:
         """Take one record and return its number; as `UsageWriter.write`."""
-        read = RecordBuffer.read(record)
+        read = self._core.read(record)
         await self._wait_for_room(1, timeout)
         number = self._core.written
         if self._core.take(record, read, time.monotonic()):
@@ -119,7 +123,9 @@ class AsyncUsageWriter:
         """Take many records as columns and return their numbers; as `UsageWriter.write_columns`."""
         options = self._core.options
         first: int | None = None
-        for payload in columns.payloads(options.batch_records, options.batch_bytes):
+        for payload in columns.payloads(
+            options.batch_records, options.batch_bytes, named=self._core.named
+        ):
             await self._wait_for_room(payload.record_count, timeout)
             first = self._core.written if first is None else first
             self._core.take_payload(payload)
@@ -144,11 +150,22 @@ class AsyncUsageWriter:
             self._core.check_error_was_raised()
             return self._core.counters()
         try:
-            return await self.flush(timeout)
+            counters = await self.flush(timeout)
+            await self._confirm(timeout)
+            return counters
         finally:
             self._stop(None)
             if self._task is not None:
                 await asyncio.wait([self._task])
+
+    async def _confirm(self, timeout: float | None) -> None:
+        """Let a sequenced producer's batches become durable in all shards; not for long (P13)."""
+        limit = CONFIRM_SECONDS if timeout is None else min(timeout, CONFIRM_SECONDS)
+        deadline = time.monotonic() + limit
+        self._core.delivery.confirm()
+        self._wake()
+        while not self._core.delivery.settled and time.monotonic() < deadline:
+            await self._room.wait(deadline - time.monotonic())
 
     async def _wait(self, deadline: float | None, message: str) -> None:
         left = None if deadline is None else deadline - time.monotonic()
@@ -196,7 +213,7 @@ class AsyncUsageWriter:
 
     async def _stream(self) -> None:
         """Open a stream and look after it until it ends."""
-        self._core.streams += 1
+        self._core.stream_opened()
         call = self._open()
         reader = asyncio.create_task(self._read(call))
         sender = asyncio.create_task(self._send(call))
@@ -249,10 +266,10 @@ class AsyncUsageWriter:
         """Take the answers of one stream until it ends; return why it ended."""
         try:
             async for answer in call:
-                result = self._core.delivery.answered(answer, time.monotonic())
+                results = self._core.delivery.answers(answer, time.monotonic())
                 self._work.notify()
-                if result is not None:
-                    self._report([result])
+                self._room.notify()
+                self._report(results)
         except grpc.RpcError as error:
             return error_from_rpc(error)
         except asyncio.CancelledError:

@@ -244,7 +244,17 @@ class Client:
         return self._call(calls.preview_statement(customer, time), timeout)
 
     def ingest(
-        self, *, on_batch: OnBatch | None = None, options: WriterOptions | None = None
+        self,
+        *,
+        on_batch: OnBatch | None = None,
+        options: WriterOptions | None = None,
+        producer_id: str | None = None,
+        epoch: int | None = None,
     ) -> UsageWriter:
-        """Return a writer that streams records over this client's connection."""
-        return UsageWriter(self, on_batch=on_batch, options=options)
+        """Return a writer that streams records over this client's connection.
+
+        With ``producer_id`` it numbers its batches, and records have no event id (P12).
+        """
+        return UsageWriter(
+            self, on_batch=on_batch, options=options, producer_id=producer_id, epoch=epoch
+        )

@@ -32,8 +32,10 @@ class Payload:
     data: bytes
 
     def event_ids(self) -> list[str]:
-        """Return the event id of every record, in order."""
+        """Return the event id of every record, in order; empty ones in a numbered batch (P12)."""
         batch = usage_api.IngestUsageRequest.FromString(self.data).batch
+        if not batch.event_id_lengths:
+            return [""] * self.record_count
         blob = batch.event_ids
         ends = list(accumulate(batch.event_id_lengths))
         return [blob[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
@@ -105,7 +107,9 @@ class RecordBuffer:
     Quantities of one meter share one scale in a batch, the most decimals seen (S1.2).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, named: bool = True) -> None:
+        """``named``: whether records have event ids; those of numbered batches have none (P12)."""
+        self._named = named
         self._clear()
 
     def _clear(self) -> None:
@@ -128,7 +132,7 @@ class RecordBuffer:
         return len(self._times)
 
     @staticmethod
-    def read(record: UsageRecord) -> tuple[bytes, int, int, int]:
+    def read(record: UsageRecord, *, named: bool = True) -> tuple[bytes, int, int, int]:
         """Return event id, units, scale and time of a record.
 
         Raises ValueError for a missing or too long event id, an unaware time, a quantity with more
@@ -137,7 +141,9 @@ class RecordBuffer:
         """
         _check_texts(record)
         event_id = record.event_id.encode()
-        if not 1 <= len(event_id) <= EVENT_ID_BYTES_MAX:
+        if not named and event_id:
+            raise ValueError("event_id: expected none from a writer with a producer_id")
+        if named and not 1 <= len(event_id) <= EVENT_ID_BYTES_MAX:
             raise ValueError(
                 f"event_id: expected 1 to {EVENT_ID_BYTES_MAX} bytes, got {len(event_id)}"
             )
@@ -225,7 +231,7 @@ class RecordBuffer:
             meter_index=self._meter_index if len(self._meters) > 1 else (),
             dimension_set_index=self._set_index,
             event_ids=b"".join(self._event_ids),
-            event_id_lengths=list(map(len, self._event_ids)),
+            event_id_lengths=list(map(len, self._event_ids)) if self._named else (),
             quantities=units,
             event_times_micros=self._times,
         )
@@ -247,8 +253,9 @@ class UsageColumns:
     """Dictionary of customers."""
     meters: Sequence[tuple[str, int]]
     """Dictionary of meters: (id, scale of the quantities in this batch, 0–12)."""
-    event_ids: Sequence[str] | bytes
-    """The event ids; or their UTF-8 bytes one after the other, with ``event_id_lengths``."""
+    event_ids: Sequence[str] | bytes = ()
+    """The event ids; or their UTF-8 bytes one after the other, with ``event_id_lengths``. None for
+    a writer with a ``producer_id``."""
     quantities: Any
     """Integers in units of 10^-scale of the row's meter."""
     event_times_micros: Any
@@ -286,17 +293,24 @@ class UsageColumns:
 
     def __len__(self) -> int:
         """Return the number of records."""
+        if not len(self.event_ids):
+            return row_count(self.quantities)
         return row_count(
             self.event_id_lengths if isinstance(self.event_ids, bytes) else self.event_ids
         )
 
-    def payloads(self, records_max: int, bytes_max: int) -> Iterator[Payload]:
+    def payloads(
+        self, records_max: int, bytes_max: int, *, named: bool = True
+    ) -> Iterator[Payload]:
         """Yield the batches, each of at most so many records and about so many bytes.
 
         Raises ValueError for an index outside its dictionary, an event id without 1 to 255 bytes,
-        a number beyond 64 bits; TypeError for a column that holds no integers.
+        a number beyond 64 bits; TypeError for a column that holds no integers. ``named``: whether
+        records must have event ids; those of numbered batches must have none (P12).
         """
         rows = len(self)
+        if rows and named != bool(len(self.event_ids)):
+            raise ValueError(f"event_ids: expected {rows if named else 'none'}")
         ends = [0]
         if isinstance(self.event_ids, bytes):
             ends += accumulate(integers(self.event_id_lengths, 0, rows, "event_id_lengths"))
@@ -327,7 +341,6 @@ class UsageColumns:
         return blob, lengths
 
     def _payload(self, start: int, stop: int, ends: list[int]) -> Payload:
-        blob, lengths = self._ids(start, stop, ends)
         batch = usage_api.UsageBatch()
         columns = {
             usage_api.UsageBatch.QUANTITIES_FIELD_NUMBER: int64_column(
@@ -336,12 +349,14 @@ class UsageColumns:
             usage_api.UsageBatch.EVENT_TIMES_MICROS_FIELD_NUMBER: int64_column(
                 self.event_times_micros, start, stop, "event_times_micros"
             ),
-            usage_api.UsageBatch.EVENT_IDS_FIELD_NUMBER: blob,
         }
-        if max(lengths) < _ONE_BYTE_VARINT:
-            columns[usage_api.UsageBatch.EVENT_ID_LENGTHS_FIELD_NUMBER] = bytes(lengths)
-        else:
-            batch.event_id_lengths.extend(lengths)
+        if len(self.event_ids):
+            blob, lengths = self._ids(start, stop, ends)
+            columns[usage_api.UsageBatch.EVENT_IDS_FIELD_NUMBER] = blob
+            if max(lengths) < _ONE_BYTE_VARINT:
+                columns[usage_api.UsageBatch.EVENT_ID_LENGTHS_FIELD_NUMBER] = bytes(lengths)
+            else:
+                batch.event_id_lengths.extend(lengths)
         used: Sequence[int] = [0]
         if row_count(self.customer_index):
             index = integers(self.customer_index, start, stop, "customer_index")

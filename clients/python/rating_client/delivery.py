@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum
+from typing import Protocol
 
 import grpc
 
@@ -19,62 +19,17 @@ from rating_client.columns import Payload
 from rating_client.errors import Internal, RatewrightError, Unavailable
 from rating_client.options import WriterOptions
 from rating_client.values import RecordOutcome, RecordStatus, RejectReason, outcome
+from rating_client.verdict import Verdict, verdict
 
 _ACCEPTED = bytes([RecordStatus.ACCEPTED])
 _RETRY = bytes([RecordStatus.RETRY])
 _REJECTED = bytes([RecordStatus.REJECTED])
 _MALFORMED = bytes([RejectReason.MALFORMED])
 
-_REFUSED_CODES = frozenset(
-    {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-    }
-)
-_TRANSPORT_CODES = frozenset(
-    {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED}
-)
-_TRANSPORT_WORDS = (
-    "RST_STREAM",
-    "GOAWAY",
-    "Stream removed",
-    "Connection reset",
-    "Broken pipe",
-    "Internal error from Core",  # grpc.aio: a write met the end of the stream, and hides its status
-)
-
-
-class Verdict(Enum):
-    """What an error of the stream means for its batches."""
-
-    RETRY = "retry"
-    """Connect again and resend."""
-    REFUSED = "refused"
-    """One batch is at fault; it must not be sent again."""
-    FATAL = "fatal"
-    """Nothing that this writer sends will be taken."""
-
 
 def _given_up() -> RatewrightError:
     message = "some records got no status in the time that was set"
     return Unavailable(message, code=grpc.StatusCode.UNAVAILABLE)
-
-
-def verdict(error: RatewrightError) -> Verdict:
-    """Return what a stream error means: only what may be retried is RETRY."""
-    if error.code is grpc.StatusCode.UNAVAILABLE:
-        return Verdict.RETRY
-    if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.retry_after is not None:
-        return Verdict.RETRY
-    if error.code in _REFUSED_CODES:
-        return Verdict.REFUSED
-    # A connection that breaks in the middle of a stream can surface under these codes, always
-    # without the ErrorInfo that every error of the server itself carries.
-    broken = error.code in _TRANSPORT_CODES and not error.reason
-    if broken and any(word in error.message for word in _TRANSPORT_WORDS):
-        return Verdict.RETRY
-    return Verdict.FATAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +87,13 @@ class BatchResult:
 
 OnBatch = Callable[[BatchResult], None]
 """Called once for every batch when all its records have a status."""
+
+
+class Sendable(Protocol):
+    """What goes out as one request."""
+
+    def request(self) -> bytes:
+        """Return the bytes to send."""
 
 
 @dataclass(slots=True)
@@ -221,7 +183,7 @@ class Delivery:
             return False
         return any(batch.not_before <= now for batch in self._waiting)
 
-    def next_to_send(self, now: float) -> Batch | None:
+    def next_to_send(self, now: float) -> Sendable | None:
         """Return the next batch to send, or ``None`` if none may be sent now."""
         if not self.ready(now):
             return None
@@ -266,6 +228,25 @@ class Delivery:
         batch.troubled_since = now if batch.troubled_since is None else batch.troubled_since
         self._waiting.append(batch)
         return None
+
+    def answers(self, answer: usage_api.IngestUsageResponse, now: float) -> list[BatchResult]:
+        """Take any answer of a stream; return the results that it brings (errors: `answered`)."""
+        result = self.answered(answer, now)
+        return [] if result is None else [result]
+
+    def opened(self) -> None:
+        """A stream is being opened."""
+
+    def reported(self, result: BatchResult) -> None:
+        """The writer's user has this result."""
+
+    def confirm(self) -> None:
+        """The writer is closing, and all it was given is answered."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing has to be kept any more, once all is answered."""
+        return True
 
     def _backoff(self, failures: int) -> float:
         """Return the wait after so many failures in a row: doubling, less a random half."""

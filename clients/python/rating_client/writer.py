@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 
 from ratewright.v1 import usage_service_pb2 as usage_api
-from rating_client.columns import RecordBuffer, UsageColumns
+from rating_client.columns import UsageColumns
 from rating_client.delivery import BatchResult, OnBatch
 from rating_client.errors import RatewrightError, error_from_rpc
 from rating_client.options import WriterOptions
 from rating_client.values import UsageRecord
 from rating_client.writer_core import (
     CLOSE_AFTER_ERROR_SECONDS,
+    CONFIRM_SECONDS,
     INGEST_PATH,
     WriterCore,
     WriterCounters,
@@ -61,8 +62,15 @@ class UsageWriter:
         *,
         on_batch: OnBatch | None = None,
         options: WriterOptions | None = None,
+        producer_id: str | None = None,
+        epoch: int | None = None,
     ) -> None:
-        self._core = WriterCore(options or WriterOptions())
+        """With ``producer_id`` the writer numbers its batches and records have no event id (P12).
+
+        ``epoch`` must be greater than that of every earlier writer of this producer; the default
+        is the time in microseconds.
+        """
+        self._core = WriterCore(options or WriterOptions(), producer_id, epoch)
         self._on_batch = on_batch
         self._open: Any = client.stream_channel().stream_stream(
             INGEST_PATH, response_deserializer=usage_api.IngestUsageResponse.FromString
@@ -104,7 +112,7 @@ class UsageWriter:
         seconds. Raises ValueError or TypeError for a record that cannot be sent (S1, S7.3), and
         WriterClosed after `close` or a fatal error; nothing is taken then.
         """
-        read = RecordBuffer.read(record)
+        read = self._core.read(record)
         with self._lock:
             self._wait_for_room(1, timeout)
             number = self._core.written
@@ -121,7 +129,9 @@ class UsageWriter:
         """
         options = self._core.options
         first: int | None = None
-        for payload in columns.payloads(options.batch_records, options.batch_bytes):
+        for payload in columns.payloads(
+            options.batch_records, options.batch_bytes, named=self._core.named
+        ):
             with self._lock:
                 self._wait_for_room(payload.record_count, timeout)
                 first = self._core.written if first is None else first
@@ -158,11 +168,23 @@ class UsageWriter:
                 self._core.check_error_was_raised()
                 return self._core.counters()
         try:
-            return self.flush(timeout)
+            counters = self.flush(timeout)
+            self._confirm(timeout)
+            return counters
         finally:
             self._stop(None)
             if self._thread is not None:
                 self._thread.join()
+
+    def _confirm(self, timeout: float | None) -> None:
+        """Let a sequenced producer's batches become durable in all shards; not for long (P13)."""
+        limit = CONFIRM_SECONDS if timeout is None else min(timeout, CONFIRM_SECONDS)
+        deadline = time.monotonic() + limit
+        with self._lock:
+            self._core.delivery.confirm()
+            self._wake()
+            while not self._core.delivery.settled and time.monotonic() < deadline:
+                self._room.wait(deadline - time.monotonic())
 
     # The writing side, under the lock.
 
@@ -221,7 +243,8 @@ class UsageWriter:
     def _stream(self) -> None:
         """Open a stream and look after it until it ends."""
         stream = _Stream()
-        self._core.streams += 1
+        with self._lock:
+            self._core.stream_opened()
         call = self._open(self._requests(stream))
         name = "ratewright-usage-answers"
         reader = threading.Thread(target=self._read, args=(call, stream), name=name, daemon=True)
@@ -278,10 +301,10 @@ class UsageWriter:
                 with self._lock:
                     if stream.over:
                         return
-                    result = self._core.delivery.answered(answer, time.monotonic())
+                    results = self._core.delivery.answers(answer, time.monotonic())
                     self._work.notify_all()
-                if result is not None:
-                    self._report([result])
+                    self._room.notify_all()
+                self._report(results)
             stream.error = stream_ended()
         except grpc.RpcError as error:
             stream.error = error_from_rpc(error)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass, replace
 
 import grpc
 
 from rating_client.columns import Payload, RecordBuffer
-from rating_client.delivery import Batch, BatchResult, Delivery
+from rating_client.delivery import BatchResult, Delivery, Sendable
 from rating_client.errors import BatchFailed, RatewrightError, Unavailable, WriterClosed
 from rating_client.options import WriterOptions
+from rating_client.sequenced import SequencedDelivery
 from rating_client.values import RecordStatus, UsageRecord
 
 INGEST_PATH = "/ratewright.v1.UsageService/IngestUsage"
+PRODUCER_BYTES_MAX = 128
+CONFIRM_SECONDS = 5.0
+"""How long closing a sequenced writer waits until what is answered is durable in all shards."""
 CLOSE_AFTER_ERROR_SECONDS = 5.0
 """How long leaving a `with` block by an exception waits for answers."""
 
@@ -60,15 +65,34 @@ def _closed() -> WriterClosed:
     )
 
 
+def _delivery(options: WriterOptions, producer_id: str | None, epoch: int | None) -> Delivery:
+    jitter = random.Random().random
+    if producer_id is None:
+        if epoch is not None:
+            raise ValueError("epoch: only with a producer_id")
+        return Delivery(options, jitter)
+    if not 1 <= len(producer_id.encode()) <= PRODUCER_BYTES_MAX:
+        raise ValueError(f"producer_id: expected 1 to {PRODUCER_BYTES_MAX} bytes")
+    # A later process of the same producer must have a greater epoch: the clock gives one.
+    chosen = time.time_ns() // 1_000 if epoch is None else epoch
+    if chosen < 1:
+        raise ValueError("epoch: expected 1 or more")
+    return SequencedDelivery(options, jitter, producer_id, chosen)
+
+
 class WriterCore:
     """State of one writer. Not thread-safe; times are seconds of a clock that only runs forward."""
 
-    def __init__(self, options: WriterOptions) -> None:
+    def __init__(
+        self, options: WriterOptions, producer_id: str | None = None, epoch: int | None = None
+    ) -> None:
         self.options = options
-        self.delivery = Delivery(options, random.Random().random)
+        self.named = producer_id is None
+        """Whether records have event ids; those of a sequenced producer have none (P12)."""
+        self.delivery = _delivery(options, producer_id, epoch)
         self.stopped = False
         """Whether the writer takes nothing more and its work ends: closed, or a fatal error."""
-        self._buffer = RecordBuffer()
+        self._buffer = RecordBuffer(named=self.named)
         self._buffer_opened_at = 0.0
         self._outstanding: dict[int, int] = {}
         self._error: BaseException | None = None
@@ -78,6 +102,15 @@ class WriterCore:
         self._unanswered = 0
         self._written = 0
         self.streams = 0
+
+    def read(self, record: UsageRecord) -> tuple[bytes, int, int, int]:
+        """Return what `take` needs of a record; errors as `RecordBuffer.read`."""
+        return RecordBuffer.read(record, named=self.named)
+
+    def stream_opened(self) -> None:
+        """A stream is being opened."""
+        self.streams += 1
+        self.delivery.opened()
 
     @property
     def written(self) -> int:
@@ -162,7 +195,7 @@ class WriterCore:
             self.seal()
         return self.delivery.ready(now)
 
-    def next_to_send(self, now: float) -> Batch | None:
+    def next_to_send(self, now: float) -> Sendable | None:
         """Return the next batch to send, or ``None`` if none may be sent now."""
         return self.delivery.next_to_send(now) if self.ready(now) else None
 
@@ -208,6 +241,8 @@ class WriterCore:
         if failed is not None and self._error is None:
             self._error = failed
         self._outstanding.pop(result.first_record, None)
+        if failed is None:
+            self.delivery.reported(result)
         self._unanswered -= len(result)
         counters = self._counters
         self._counters = replace(

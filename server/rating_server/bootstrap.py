@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rating_server.ports import StoreRefused
 from rating_server.servicers import catalog, customer, rating, usage
 from rating_server.servicers.stream import Gate
 from rating_server.settings import Settings
+from rating_server.store.data_directory import DataDirectory
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.usage_store import RedisUsageStore, UsageStoreOptions, system_clock
 from rating_server.usecases.context import Context
@@ -29,6 +31,7 @@ from rating_server.usecases.context import Context
 SERVICES = (usage.SERVICE, catalog.SERVICE, customer.SERVICE, rating.SERVICE)
 _HEALTH_INTERVAL_S = 0.5
 _PARENT_INTERVAL_S = 0.5
+_HANDOVER_LIMIT_S = 10.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("server")
@@ -66,7 +69,8 @@ async def _serve(settings: Settings) -> None:
     serving = starting.result()
     elapsed = (time.perf_counter_ns() - started) // 1_000_000
     address = f"{settings.host}:{serving.port}"
-    _log.info("ready", address=address, window=str(store.window), after_ms=elapsed)
+    window = "as stored" if store.window is None else str(store.window)
+    _log.info("ready", address=address, window=window, after_ms=elapsed)
     try:
         await stop.wait()
     finally:
@@ -119,6 +123,8 @@ def _build_store(settings: Settings) -> RedisUsageStore:
         trust=settings.trust_store_durability,
         archive=settings.archive_place,
         archive_after_us=settings.archive_after_us,
+        session_idle=settings.session_idle / 1_000,
+        disk=None if settings.store_disk is None else DataDirectory(settings.store_disk).free_bytes,
     )
     return RedisUsageStore(options, None if url else EmbeddedStore(settings.data_dir))
 
@@ -167,17 +173,19 @@ class _Serving:
                 "ADDRESS_TAKEN", f"cannot listen on {address}: taken, or not an address"
             ) from error
         await self._server.start()
+        await self._store.announce(settings.advertise or _reachable(settings.host, self.port))
         await self._set_health()
         self._watcher = asyncio.create_task(self._watch_health())
         if settings.port_file is not None:
             await asyncio.to_thread(_write_whole, settings.port_file, f"{self.port}\n")
 
     async def drain(self) -> None:
-        """Stop gracefully: not serving, streams answer what they read, then the server ends."""
+        """Stop gracefully: other servers take over, streams answer what they read, then it ends."""
+        limit = self._settings.drain_timeout / 1_000
+        await self._store.leave(min(limit, _HANDOVER_LIMIT_S))
         if self._watcher is not None:
             self._watcher.cancel()
         await self._health.enter_graceful_shutdown()
-        limit = self._settings.drain_timeout / 1_000
         _log.info("draining", limit_s=limit)
         try:
             async with asyncio.timeout(limit):
@@ -209,6 +217,14 @@ def _server_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
+
+
+def _reachable(host: str, port: int) -> str:
+    """Return the address to advertise for a server that listens here."""
+    host = host.removeprefix("[").removesuffix("]")
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = socket.gethostname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _write_whole(path: Path, text: str) -> None:

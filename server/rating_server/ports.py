@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rating_core.catalog import Meter
+from rating_server.topology import Topology
 
 
 class StoreError(Exception):
@@ -93,6 +94,10 @@ class UsageStore(Protocol):
     @property
     def meters(self) -> dict[str, Meter]:
         """Meters of the catalogue as this server knows them; they are immutable and only grow."""
+
+    @property
+    def topology(self) -> Topology:
+        """The living servers of this store, as far as this one knows them; never waits."""
 
     @property
     def health(self) -> StoreHealth:

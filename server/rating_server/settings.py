@@ -73,6 +73,20 @@ class Settings(BaseSettings):
     port_file: Path | None = Field(
         None, description="File that gets the port number once the server answers."
     )
+    advertise: str | None = Field(
+        None,
+        max_length=255,
+        pattern=r"^[^\s/]+:[0-9]+$",
+        description="host:port at which clients and other servers' clients reach this server; "
+        "not given: the address it listens on, with the machine's name for 0.0.0.0 and [::].",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Server processes on this machine, at the ports from --port on; a supervisor "
+        "starts them, restarts the dead, and owns the embedded store.",
+    )
     stop_with_parent: bool = Field(
         False, description="Stop when the process that started this one has ended."
     )
@@ -85,6 +99,18 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         Path("ratewright-data"), description="Directory of the embedded store, held by one server."
+    )
+    store_disk: Path | None = Field(
+        None,
+        description="Directory on the disk of a store on this machine: commits stop while less "
+        "than 256 MiB are free there. Known by itself for the embedded store.",
+    )
+    session_idle: int = Field(
+        30_000,
+        ge=100,
+        le=86_400_000,
+        description="How long this server keeps the state of a shard that another one owns after "
+        "its last use, milliseconds.",
     )
     shards: int = Field(
         16, ge=1, le=1024, description="Number of shards; fixed when a store is first used."

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from ratewright.v1 import statement_pb2 as ratewright_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!ratewright/v1/usage_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dratewright/v1/statement.proto\"\xb2\x01\n\x12IngestUsageRequest\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x03\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x19.ratewright.v1.UsageBatch\x12)\n\x08producer\x18\x03 \x01(\x0b\x32\x17.ratewright.v1.Producer\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x19\n\x11\x61nswered_sequence\x18\x05 \x01(\x03J\x04\x08\x06\x10\x07\"B\n\x08Producer\x12\x13\n\x0bproducer_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x12\n\nstart_anew\x18\x03 \x01(\x08\"\xac\x02\n\nUsageBatch\x12\x11\n\tcustomers\x18\x01 \x03(\t\x12\x16\n\x0e\x63ustomer_index\x18\x02 \x03(\x07\x12)\n\x06meters\x18\x03 \x03(\x0b\x32\x19.ratewright.v1.BatchMeter\x12\x13\n\x0bmeter_index\x18\x04 \x03(\x07\x12\x33\n\x0e\x64imension_sets\x18\x05 \x03(\x0b\x32\x1b.ratewright.v1.DimensionSet\x12\x1b\n\x13\x64imension_set_index\x18\x06 \x03(\x07\x12\x11\n\tevent_ids\x18\x07 \x01(\x0c\x12\x18\n\x10\x65vent_id_lengths\x18\x08 \x03(\x05\x12\x12\n\nquantities\x18\t \x03(\x10\x12\x1a\n\x12\x65vent_times_micros\x18\n \x03(\x10J\x04\x08\x0b\x10\x10\"*\n\nBatchMeter\x12\r\n\x05meter\x18\x01 \x01(\t\x12\r\n\x05scale\x18\x02 \x01(\x05\"\x82\x01\n\x0c\x44imensionSet\x12?\n\ndimensions\x18\x01 \x03(\x0b\x32+.ratewright.v1.DimensionSet.DimensionsEntry\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb0\x02\n\x13IngestUsageResponse\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x03\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x02 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x03 \x01(\x05\x12\x16\n\x0e\x63onflict_count\x18\x04 \x01(\x05\x12\x16\n\x0erejected_count\x18\x05 \x01(\x05\x12\x13\n\x0bretry_count\x18\x06 \x01(\x05\x12-\n\x08statuses\x18\x07 \x03(\x0e\x32\x1b.ratewright.v1.RecordStatus\x12,\n\x07reasons\x18\x08 \x03(\x0e\x32\x1b.ratewright.v1.RejectReason\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\n \x01(\x03J\x04\x08\x0b\x10\r\"\xfb\x01\n\x0bUsageRecord\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\r\n\x05meter\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\t\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\ndimensions\x18\x06 \x03(\x0b\x32*.ratewright.v1.UsageRecord.DimensionsEntry\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01J\x04\x08\x07\x10\n\"A\n\x12RecordUsageRequest\x12+\n\x07records\x18\x01 \x03(\x0b\x32\x1a.ratewright.v1.UsageRecord\"C\n\x13RecordUsageResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.ratewright.v1.RecordResult\"h\n\x0cRecordResult\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.ratewright.v1.RecordStatus\x12+\n\x06reason\x18\x02 \x01(\x0e\x32\x1b.ratewright.v1.RejectReason\"M\n\x0fGetUsageRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xde\x01\n\x10GetUsageResponse\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x30\n\x0cperiod_start\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08\x63ounters\x18\x05 \x03(\x0b\x32\x16.ratewright.v1.Counter\x12\x13\n\x0blog_version\x18\x06 \x01(\x03*\xb7\x01\n\x0cRecordStatus\x12\x1d\n\x19RECORD_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16RECORD_STATUS_ACCEPTED\x10\x01\x12\x1b\n\x17RECORD_STATUS_DUPLICATE\x10\x02\x12\x1a\n\x16RECORD_STATUS_CONFLICT\x10\x03\x12\x1a\n\x16RECORD_STATUS_REJECTED\x10\x04\x12\x17\n\x13RECORD_STATUS_RETRY\x10\x05*\xfe\x02\n\x0cRejectReason\x12\x1d\n\x19REJECT_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REJECT_REASON_MALFORMED\x10\x01\x12\x1f\n\x1bREJECT_REASON_UNKNOWN_METER\x10\x02\x12$\n REJECT_REASON_QUANTITY_PRECISION\x10\x03\x12\'\n#REJECT_REASON_QUANTITY_OUT_OF_RANGE\x10\x04\x12#\n\x1fREJECT_REASON_DIMENSION_INVALID\x10\x05\x12!\n\x1dREJECT_REASON_NO_SUBSCRIPTION\x10\x06\x12\x1b\n\x17REJECT_REASON_IN_FUTURE\x10\x07\x12\x19\n\x15REJECT_REASON_TOO_OLD\x10\x08\x12\x1f\n\x1bREJECT_REASON_PERIOD_CLOSED\x10\t\x12!\n\x1dREJECT_REASON_TOO_MANY_SERIES\x10\n2\x8b\x02\n\x0cUsageService\x12X\n\x0bIngestUsage\x12!.ratewright.v1.IngestUsageRequest\x1a\".ratewright.v1.IngestUsageResponse(\x01\x30\x01\x12T\n\x0bRecordUsage\x12!.ratewright.v1.RecordUsageRequest\x1a\".ratewright.v1.RecordUsageResponse\x12K\n\x08GetUsage\x12\x1e.ratewright.v1.GetUsageRequest\x1a\x1f.ratewright.v1.GetUsageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!ratewright/v1/usage_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dratewright/v1/statement.proto\"\xb2\x01\n\x12IngestUsageRequest\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x03\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x19.ratewright.v1.UsageBatch\x12)\n\x08producer\x18\x03 \x01(\x0b\x32\x17.ratewright.v1.Producer\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x19\n\x11\x61nswered_sequence\x18\x05 \x01(\x03J\x04\x08\x06\x10\x07\"B\n\x08Producer\x12\x13\n\x0bproducer_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x12\n\nstart_anew\x18\x03 \x01(\x08\"\xac\x02\n\nUsageBatch\x12\x11\n\tcustomers\x18\x01 \x03(\t\x12\x16\n\x0e\x63ustomer_index\x18\x02 \x03(\x07\x12)\n\x06meters\x18\x03 \x03(\x0b\x32\x19.ratewright.v1.BatchMeter\x12\x13\n\x0bmeter_index\x18\x04 \x03(\x07\x12\x33\n\x0e\x64imension_sets\x18\x05 \x03(\x0b\x32\x1b.ratewright.v1.DimensionSet\x12\x1b\n\x13\x64imension_set_index\x18\x06 \x03(\x07\x12\x11\n\tevent_ids\x18\x07 \x01(\x0c\x12\x18\n\x10\x65vent_id_lengths\x18\x08 \x03(\x05\x12\x12\n\nquantities\x18\t \x03(\x10\x12\x1a\n\x12\x65vent_times_micros\x18\n \x03(\x10J\x04\x08\x0b\x10\x10\"*\n\nBatchMeter\x12\r\n\x05meter\x18\x01 \x01(\t\x12\r\n\x05scale\x18\x02 \x01(\x05\"\x82\x01\n\x0c\x44imensionSet\x12?\n\ndimensions\x18\x01 \x03(\x0b\x32+.ratewright.v1.DimensionSet.DimensionsEntry\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcb\x02\n\x13IngestUsageResponse\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x03\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x02 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x03 \x01(\x05\x12\x16\n\x0e\x63onflict_count\x18\x04 \x01(\x05\x12\x16\n\x0erejected_count\x18\x05 \x01(\x05\x12\x13\n\x0bretry_count\x18\x06 \x01(\x05\x12-\n\x08statuses\x18\x07 \x03(\x0e\x32\x1b.ratewright.v1.RecordStatus\x12,\n\x07reasons\x18\x08 \x03(\x0e\x32\x1b.ratewright.v1.RejectReason\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x18\n\x10\x64urable_sequence\x18\n \x01(\x03\x12\x19\n\x11topology_revision\x18\x0b \x01(\x06J\x04\x08\x0c\x10\r\"\xfb\x01\n\x0bUsageRecord\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\r\n\x05meter\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\t\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\ndimensions\x18\x06 \x03(\x0b\x32*.ratewright.v1.UsageRecord.DimensionsEntry\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01J\x04\x08\x07\x10\n\"A\n\x12RecordUsageRequest\x12+\n\x07records\x18\x01 \x03(\x0b\x32\x1a.ratewright.v1.UsageRecord\"C\n\x13RecordUsageResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.ratewright.v1.RecordResult\"h\n\x0cRecordResult\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.ratewright.v1.RecordStatus\x12+\n\x06reason\x18\x02 \x01(\x0e\x32\x1b.ratewright.v1.RejectReason\"M\n\x0fGetUsageRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xde\x01\n\x10GetUsageResponse\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x30\n\x0cperiod_start\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08\x63ounters\x18\x05 \x03(\x0b\x32\x16.ratewright.v1.Counter\x12\x13\n\x0blog_version\x18\x06 \x01(\x03\"\x14\n\x12GetTopologyRequest\"\x92\x01\n\x13GetTopologyResponse\x12\x10\n\x08revision\x18\x01 \x01(\x06\x12\x13\n\x0bshard_count\x18\x02 \x01(\x05\x12,\n\nshard_hash\x18\x03 \x01(\x0e\x32\x18.ratewright.v1.ShardHash\x12&\n\x07servers\x18\x04 \x03(\x0b\x32\x15.ratewright.v1.Server\"\x95\x01\n\x06Server\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.ratewright.v1.ServerState\x12\x0e\n\x06shards\x18\x04 \x03(\x05\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xb7\x01\n\x0cRecordStatus\x12\x1d\n\x19RECORD_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16RECORD_STATUS_ACCEPTED\x10\x01\x12\x1b\n\x17RECORD_STATUS_DUPLICATE\x10\x02\x12\x1a\n\x16RECORD_STATUS_CONFLICT\x10\x03\x12\x1a\n\x16RECORD_STATUS_REJECTED\x10\x04\x12\x17\n\x13RECORD_STATUS_RETRY\x10\x05*\xfe\x02\n\x0cRejectReason\x12\x1d\n\x19REJECT_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REJECT_REASON_MALFORMED\x10\x01\x12\x1f\n\x1bREJECT_REASON_UNKNOWN_METER\x10\x02\x12$\n REJECT_REASON_QUANTITY_PRECISION\x10\x03\x12\'\n#REJECT_REASON_QUANTITY_OUT_OF_RANGE\x10\x04\x12#\n\x1fREJECT_REASON_DIMENSION_INVALID\x10\x05\x12!\n\x1dREJECT_REASON_NO_SUBSCRIPTION\x10\x06\x12\x1b\n\x17REJECT_REASON_IN_FUTURE\x10\x07\x12\x19\n\x15REJECT_REASON_TOO_OLD\x10\x08\x12\x1f\n\x1bREJECT_REASON_PERIOD_CLOSED\x10\t\x12!\n\x1dREJECT_REASON_TOO_MANY_SERIES\x10\n*B\n\tShardHash\x12\x1a\n\x16SHARD_HASH_UNSPECIFIED\x10\x00\x12\x19\n\x15SHARD_HASH_BLAKE2B_64\x10\x01*_\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SERVER_STATE_SERVING\x10\x01\x12\x18\n\x14SERVER_STATE_LEAVING\x10\x02\x32\xe1\x02\n\x0cUsageService\x12X\n\x0bIngestUsage\x12!.ratewright.v1.IngestUsageRequest\x1a\".ratewright.v1.IngestUsageResponse(\x01\x30\x01\x12T\n\x0bRecordUsage\x12!.ratewright.v1.RecordUsageRequest\x1a\".ratewright.v1.RecordUsageResponse\x12K\n\x08GetUsage\x12\x1e.ratewright.v1.GetUsageRequest\x1a\x1f.ratewright.v1.GetUsageResponse\x12T\n\x0bGetTopology\x12!.ratewright.v1.GetTopologyRequest\x1a\".ratewright.v1.GetTopologyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DIMENSIONSET_DIMENSIONSENTRY']._serialized_options = b'8\001'
   _globals['_USAGERECORD_DIMENSIONSENTRY']._loaded_options = None
   _globals['_USAGERECORD_DIMENSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_RECORDSTATUS']._serialized_start=1953
-  _globals['_RECORDSTATUS']._serialized_end=2136
-  _globals['_REJECTREASON']._serialized_start=2139
-  _globals['_REJECTREASON']._serialized_end=2521
+  _globals['_RECORDSTATUS']._serialized_start=2303
+  _globals['_RECORDSTATUS']._serialized_end=2486
+  _globals['_REJECTREASON']._serialized_start=2489
+  _globals['_REJECTREASON']._serialized_end=2871
+  _globals['_SHARDHASH']._serialized_start=2873
+  _globals['_SHARDHASH']._serialized_end=2939
+  _globals['_SERVERSTATE']._serialized_start=2941
+  _globals['_SERVERSTATE']._serialized_end=3036
   _globals['_INGESTUSAGEREQUEST']._serialized_start=117
   _globals['_INGESTUSAGEREQUEST']._serialized_end=295
   _globals['_PRODUCER']._serialized_start=297
@@ -54,21 +58,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DIMENSIONSET_DIMENSIONSENTRY']._serialized_start=794
   _globals['_DIMENSIONSET_DIMENSIONSENTRY']._serialized_end=843
   _globals['_INGESTUSAGERESPONSE']._serialized_start=846
-  _globals['_INGESTUSAGERESPONSE']._serialized_end=1150
-  _globals['_USAGERECORD']._serialized_start=1153
-  _globals['_USAGERECORD']._serialized_end=1404
+  _globals['_INGESTUSAGERESPONSE']._serialized_end=1177
+  _globals['_USAGERECORD']._serialized_start=1180
+  _globals['_USAGERECORD']._serialized_end=1431
   _globals['_USAGERECORD_DIMENSIONSENTRY']._serialized_start=794
   _globals['_USAGERECORD_DIMENSIONSENTRY']._serialized_end=843
-  _globals['_RECORDUSAGEREQUEST']._serialized_start=1406
-  _globals['_RECORDUSAGEREQUEST']._serialized_end=1471
-  _globals['_RECORDUSAGERESPONSE']._serialized_start=1473
-  _globals['_RECORDUSAGERESPONSE']._serialized_end=1540
-  _globals['_RECORDRESULT']._serialized_start=1542
-  _globals['_RECORDRESULT']._serialized_end=1646
-  _globals['_GETUSAGEREQUEST']._serialized_start=1648
-  _globals['_GETUSAGEREQUEST']._serialized_end=1725
-  _globals['_GETUSAGERESPONSE']._serialized_start=1728
-  _globals['_GETUSAGERESPONSE']._serialized_end=1950
-  _globals['_USAGESERVICE']._serialized_start=2524
-  _globals['_USAGESERVICE']._serialized_end=2791
+  _globals['_RECORDUSAGEREQUEST']._serialized_start=1433
+  _globals['_RECORDUSAGEREQUEST']._serialized_end=1498
+  _globals['_RECORDUSAGERESPONSE']._serialized_start=1500
+  _globals['_RECORDUSAGERESPONSE']._serialized_end=1567
+  _globals['_RECORDRESULT']._serialized_start=1569
+  _globals['_RECORDRESULT']._serialized_end=1673
+  _globals['_GETUSAGEREQUEST']._serialized_start=1675
+  _globals['_GETUSAGEREQUEST']._serialized_end=1752
+  _globals['_GETUSAGERESPONSE']._serialized_start=1755
+  _globals['_GETUSAGERESPONSE']._serialized_end=1977
+  _globals['_GETTOPOLOGYREQUEST']._serialized_start=1979
+  _globals['_GETTOPOLOGYREQUEST']._serialized_end=1999
+  _globals['_GETTOPOLOGYRESPONSE']._serialized_start=2002
+  _globals['_GETTOPOLOGYRESPONSE']._serialized_end=2148
+  _globals['_SERVER']._serialized_start=2151
+  _globals['_SERVER']._serialized_end=2300
+  _globals['_USAGESERVICE']._serialized_start=3039
+  _globals['_USAGESERVICE']._serialized_end=3392
 # @@protoc_insertion_point(module_scope)

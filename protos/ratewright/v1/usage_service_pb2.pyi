@@ -33,6 +33,17 @@ class RejectReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REJECT_REASON_TOO_OLD: _ClassVar[RejectReason]
     REJECT_REASON_PERIOD_CLOSED: _ClassVar[RejectReason]
     REJECT_REASON_TOO_MANY_SERIES: _ClassVar[RejectReason]
+
+class ShardHash(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SHARD_HASH_UNSPECIFIED: _ClassVar[ShardHash]
+    SHARD_HASH_BLAKE2B_64: _ClassVar[ShardHash]
+
+class ServerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SERVER_STATE_UNSPECIFIED: _ClassVar[ServerState]
+    SERVER_STATE_SERVING: _ClassVar[ServerState]
+    SERVER_STATE_LEAVING: _ClassVar[ServerState]
 RECORD_STATUS_UNSPECIFIED: RecordStatus
 RECORD_STATUS_ACCEPTED: RecordStatus
 RECORD_STATUS_DUPLICATE: RecordStatus
@@ -50,6 +61,11 @@ REJECT_REASON_IN_FUTURE: RejectReason
 REJECT_REASON_TOO_OLD: RejectReason
 REJECT_REASON_PERIOD_CLOSED: RejectReason
 REJECT_REASON_TOO_MANY_SERIES: RejectReason
+SHARD_HASH_UNSPECIFIED: ShardHash
+SHARD_HASH_BLAKE2B_64: ShardHash
+SERVER_STATE_UNSPECIFIED: ServerState
+SERVER_STATE_SERVING: ServerState
+SERVER_STATE_LEAVING: ServerState
 
 class IngestUsageRequest(_message.Message):
     __slots__ = ("batch_number", "batch", "producer", "sequence", "answered_sequence")
@@ -121,7 +137,7 @@ class DimensionSet(_message.Message):
     def __init__(self, dimensions: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class IngestUsageResponse(_message.Message):
-    __slots__ = ("batch_number", "accepted_count", "duplicate_count", "conflict_count", "rejected_count", "retry_count", "statuses", "reasons", "sequence", "durable_sequence")
+    __slots__ = ("batch_number", "accepted_count", "duplicate_count", "conflict_count", "rejected_count", "retry_count", "statuses", "reasons", "sequence", "durable_sequence", "topology_revision")
     BATCH_NUMBER_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +148,7 @@ class IngestUsageResponse(_message.Message):
     REASONS_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DURABLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TOPOLOGY_REVISION_FIELD_NUMBER: _ClassVar[int]
     batch_number: int
     accepted_count: int
     duplicate_count: int
@@ -142,7 +159,8 @@ class IngestUsageResponse(_message.Message):
     reasons: _containers.RepeatedScalarFieldContainer[RejectReason]
     sequence: int
     durable_sequence: int
-    def __init__(self, batch_number: _Optional[int] = ..., accepted_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., conflict_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., retry_count: _Optional[int] = ..., statuses: _Optional[_Iterable[_Union[RecordStatus, str]]] = ..., reasons: _Optional[_Iterable[_Union[RejectReason, str]]] = ..., sequence: _Optional[int] = ..., durable_sequence: _Optional[int] = ...) -> None: ...
+    topology_revision: int
+    def __init__(self, batch_number: _Optional[int] = ..., accepted_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., conflict_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., retry_count: _Optional[int] = ..., statuses: _Optional[_Iterable[_Union[RecordStatus, str]]] = ..., reasons: _Optional[_Iterable[_Union[RejectReason, str]]] = ..., sequence: _Optional[int] = ..., durable_sequence: _Optional[int] = ..., topology_revision: _Optional[int] = ...) -> None: ...
 
 class UsageRecord(_message.Message):
     __slots__ = ("event_id", "customer", "meter", "quantity", "event_time", "dimensions")
@@ -210,3 +228,33 @@ class GetUsageResponse(_message.Message):
     counters: _containers.RepeatedCompositeFieldContainer[_statement_pb2.Counter]
     log_version: int
     def __init__(self, customer: _Optional[str] = ..., subscription_id: _Optional[str] = ..., period_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., period_end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., counters: _Optional[_Iterable[_Union[_statement_pb2.Counter, _Mapping]]] = ..., log_version: _Optional[int] = ...) -> None: ...
+
+class GetTopologyRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetTopologyResponse(_message.Message):
+    __slots__ = ("revision", "shard_count", "shard_hash", "servers")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    SHARD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHARD_HASH_FIELD_NUMBER: _ClassVar[int]
+    SERVERS_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    shard_count: int
+    shard_hash: ShardHash
+    servers: _containers.RepeatedCompositeFieldContainer[Server]
+    def __init__(self, revision: _Optional[int] = ..., shard_count: _Optional[int] = ..., shard_hash: _Optional[_Union[ShardHash, str]] = ..., servers: _Optional[_Iterable[_Union[Server, _Mapping]]] = ...) -> None: ...
+
+class Server(_message.Message):
+    __slots__ = ("address", "boot_id", "state", "shards", "start_time")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    boot_id: str
+    state: ServerState
+    shards: _containers.RepeatedScalarFieldContainer[int]
+    start_time: _timestamp_pb2.Timestamp
+    def __init__(self, address: _Optional[str] = ..., boot_id: _Optional[str] = ..., state: _Optional[_Union[ServerState, str]] = ..., shards: _Optional[_Iterable[int]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

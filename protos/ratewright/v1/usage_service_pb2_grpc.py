@@ -50,6 +50,11 @@ class UsageServiceStub:
                 request_serializer=ratewright_dot_v1_dot_usage__service__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=ratewright_dot_v1_dot_usage__service__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
+        self.GetTopology = channel.unary_unary(
+                '/ratewright.v1.UsageService/GetTopology',
+                request_serializer=ratewright_dot_v1_dot_usage__service__pb2.GetTopologyRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_usage__service__pb2.GetTopologyResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer:
@@ -99,6 +104,15 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTopology(self, request, context):
+        """Shows the living servers of this store, and which shards each of them serves best. Every server
+        takes every record and answers every question; a client that sends records to the server of
+        their shard only spares the servers work.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -116,6 +130,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.GetUsage,
                     request_deserializer=ratewright_dot_v1_dot_usage__service__pb2.GetUsageRequest.FromString,
                     response_serializer=ratewright_dot_v1_dot_usage__service__pb2.GetUsageResponse.SerializeToString,
+            ),
+            'GetTopology': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTopology,
+                    request_deserializer=ratewright_dot_v1_dot_usage__service__pb2.GetTopologyRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_usage__service__pb2.GetTopologyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -200,6 +219,33 @@ class UsageService:
             '/ratewright.v1.UsageService/GetUsage',
             ratewright_dot_v1_dot_usage__service__pb2.GetUsageRequest.SerializeToString,
             ratewright_dot_v1_dot_usage__service__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTopology(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.UsageService/GetTopology',
+            ratewright_dot_v1_dot_usage__service__pb2.GetTopologyRequest.SerializeToString,
+            ratewright_dot_v1_dot_usage__service__pb2.GetTopologyResponse.FromString,
             options,
             channel_credentials,
             insecure,

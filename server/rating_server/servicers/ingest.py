@@ -86,7 +86,9 @@ class IngestStream:
             raise invalid("sequence", "NO_PRODUCER", text)
         batch = from_proto_batch(cut, self._max_batch_records)
         recorded = await record_usage(self._context, batch)
-        return to_proto_answer(request.batch_number, recorded)
+        answer = to_proto_answer(request.batch_number, recorded)
+        answer.topology_revision = self._context.store.topology.revision
+        return answer
 
     async def _open(self, request: pb.IngestUsageRequest) -> pb.IngestUsageResponse:
         producer = request.producer

@@ -9,6 +9,7 @@ from grpc import aio
 from ratewright.v1 import usage_service_pb2 as pb
 from rating_server.servicers.convert_statement import to_proto_counter
 from rating_server.servicers.convert_time import from_proto_instant, to_proto_timestamp
+from rating_server.servicers.convert_topology import to_proto_topology
 from rating_server.servicers.convert_usage import from_proto_records
 from rating_server.servicers.ingest import IngestStream
 from rating_server.servicers.rpc import add_service, bidirectional, draining, unary
@@ -66,6 +67,10 @@ class UsageServicer:
             log_version=counted.version,
         )
 
+    async def get_topology(self, request: pb.GetTopologyRequest) -> pb.GetTopologyResponse:  # noqa: ARG002 - it asks for nothing
+        """Show the living servers and their shards."""
+        return to_proto_topology(self._context.store.topology)
+
 
 def register(server: aio.Server, servicer: UsageServicer) -> None:
     """Register UsageService on the server."""
@@ -76,5 +81,6 @@ def register(server: aio.Server, servicer: UsageServicer) -> None:
             "IngestUsage": bidirectional("IngestUsage", servicer.ingest_usage),
             "RecordUsage": unary("RecordUsage", pb.RecordUsageRequest, servicer.record_usage),
             "GetUsage": unary("GetUsage", pb.GetUsageRequest, servicer.get_usage),
+            "GetTopology": unary("GetTopology", pb.GetTopologyRequest, servicer.get_topology),
         },
     )

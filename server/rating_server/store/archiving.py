@@ -151,9 +151,14 @@ class LogArchiver:
 
 
 class ArchiveTask:
-    """Archives all logs of a server in turn, from `start` to `close`."""
+    """Archives the logs of a server in turn, from `start` to `close`.
 
-    def __init__(self, archivers: Sequence[LogArchiver], policy: ArchivePolicy) -> None:
+    ``archivers`` returns those of the logs that are this server's to archive at the moment.
+    """
+
+    def __init__(
+        self, archivers: Callable[[], Sequence[LogArchiver]], policy: ArchivePolicy
+    ) -> None:
         self._archivers = archivers
         self._policy = policy
         self._task: asyncio.Task[None] | None = None
@@ -172,7 +177,7 @@ class ArchiveTask:
         while True:
             # Never in step with other servers.
             await asyncio.sleep(self._policy.interval_s * random.uniform(0.8, 1.2))
-            for archiver in self._archivers:
+            for archiver in self._archivers():
                 try:
                     await archiver.round(self._policy)
                 except (*CONNECTION_ERRORS, TimeoutError, StoreError) as error:

@@ -100,6 +100,11 @@ class SessionDriver:
         """How often the store was found to have lost acknowledged entries of this log (P5)."""
         return self._losses
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call waits for its answer."""
+        return bool(self._waiting)
+
     def start(self) -> None:
         """Begin to connect; calls may come at once and wait."""
         if self._task is None:

@@ -1,7 +1,7 @@
 """Names of all keys in Redis: the only module that knows them.
 
 Every key of one log carries the hash tag of that log, so that its functions run on one node of a
-cluster. `rw:config` alone stands outside.
+cluster. The keys of the registry of servers share a tag of their own; `rw:config` stands outside.
 
     rw:config             hash    format, shards, hash_key: fixed when the store is initialised
     rw:{<log>}:log        stream  entry <version>-0: p previous token, t token, e entry bytes
@@ -10,6 +10,8 @@ cluster. `rw:config` alone stands outside.
     rw:{<log>}:turn       string  boot id that has the next turn, 20 ms (P14)
     rw:{<log>}:touch      string  written by a check that must leave a write behind (P6)
     rw:{<log>}:c:…        hash    counters of one customer and period; v is the version it reflects
+    rw:{servers}:all      set     addresses of servers, also of some that are gone
+    rw:{servers}:at:…     string  a living server's facts as JSON, by its address; expires
 
 <log> is the number of a shard, or `catalogue`.
 """
@@ -33,6 +35,14 @@ HASH_VERSION_FIELD = b"v"
 ENTRY_PREVIOUS_FIELD = b"p"
 ENTRY_TOKEN_FIELD = b"t"
 ENTRY_BODY_FIELD = b"e"
+
+SERVERS_KEY = b"rw:{servers}:all"
+_SERVER_PREFIX = b"rw:{servers}:at:"
+
+
+def server_key(address: bytes) -> bytes:
+    """Return the key of a server's facts, by the address that it advertises."""
+    return _SERVER_PREFIX + address
 
 
 @dataclass(frozen=True, slots=True)

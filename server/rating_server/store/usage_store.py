@@ -12,22 +12,20 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from rating_core.catalog import Meter
 from rating_core.metering.catalogue import Catalogue, GetMeter
 from rating_core.metering.protocol import AckLevel, Machine
 from rating_core.metering.sequenced import SequencedCall
 from rating_core.metering.session import ShardSession
-from rating_core.metering.shard import (
-    Configure,
-    ControlAnswer,
-    GetSettings,
-    RecordCall,
-    UsageShard,
+from rating_core.metering.shard import RecordCall, UsageShard
+from rating_server.ports import (
+    Clock,
+    StoreHealth,
+    StoreRefused,
+    StoreUnavailable,
+    Window,
 )
-from rating_core.metering.shard import Settings as ShardSettings
-from rating_server.ports import Clock, StoreHealth, StoreRefused, StoreUnavailable, Window
 from rating_server.store.adapter import LinkOptions, no_archive
 from rating_server.store.archive_place import open_archive
 from rating_server.store.archiving import (
@@ -36,13 +34,19 @@ from rating_server.store.archiving import (
     LogArchiver,
     archive_reader,
 )
+from rating_server.store.connection import CONNECTION_ERRORS
 from rating_server.store.driver import SessionDriver
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.guard import StoreGuard
 from rating_server.store.keys import LogKeys, catalogue_keys, shard_keys
+from rating_server.store.membership import Membership
 from rating_server.store.posting import post_all
 from rating_server.store.preflight import Durability, check_store
+from rating_server.store.registry import read_members
+from rating_server.store.sessions import ShardSessions
+from rating_server.store.shard_settings import Configured, configure_shard, tell_window
 from rating_server.store.warm_up import warm_up
+from rating_server.topology import Topology
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +65,8 @@ class UsageStoreOptions:
     ``trust``: take a store that hides its CONFIG for durable. ``disk_reserve`` bytes for the
     embedded store (P15). ``archive``: path or URI of the archive, empty for none;
     ``archive_after_us``: age in µs at which entries go there, None for never (P10).
+    ``session_idle`` seconds after which the session of another server's shard is closed.
+    ``disk``: gives the free bytes of the store's disk where that is known (P15).
     """
 
     url: str = ""
@@ -76,15 +82,8 @@ class UsageStoreOptions:
     disk_reserve: int = 256 * 1024 * 1024
     archive: str = ""
     archive_after_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Configured:
-    """The settings of a shard before a start, and its window and floor (µs) after it (P11)."""
-
-    before: ShardSettings
-    window_us: int | None
-    floor: int | None
+    session_idle: float = 30.0
+    disk: Callable[[], int] | None = None
 
 
 def system_clock() -> int:
@@ -125,7 +124,7 @@ class RedisUsageStore:
         self._archiving: ArchiveTask | None = None
         self._guard = StoreGuard(
             self._link,
-            free_disk=embedded.directory.free_bytes if embedded is not None else None,
+            free_disk=embedded.directory.free_bytes if embedded is not None else options.disk,
             disk_reserve=options.disk_reserve,
         )
         self._hash_key = b""
@@ -133,9 +132,11 @@ class RedisUsageStore:
         self._catalogue = Catalogue()
         self._known_meters: dict[str, Meter] = {}
         self._catalogue_driver = self._driver(catalogue_keys(), self._fresh_catalogue)
-        self._drivers: list[SessionDriver] = []
+        self._sessions = ShardSessions(self._shard_driver, self._prepare, self._session_settled)
+        self._membership: Membership | None = None
+        self._configured: list[Configured] = []
+        self._started = False
         self._durability: Durability | None = None
-        self._window = Window(None)
 
     @property
     def shard_count(self) -> int:
@@ -160,21 +161,32 @@ class RedisUsageStore:
         return self._durability
 
     @property
-    def window(self) -> Window:
-        """The acceptance window in force, known after `start`."""
-        return self._window
+    def window(self) -> Window | None:
+        """The acceptance window in force, None while this server has read no shard's log."""
+        return Window(self._configured[0].window_us) if self._configured else None
+
+    @property
+    def topology(self) -> Topology:
+        """The living servers of this store, as far as this one knows them."""
+        if self._membership is None:
+            return Topology(self._shard_count)
+        return self._membership.topology
 
     @property
     def health(self) -> StoreHealth:
-        """The state of the sessions now; ``problem`` names the first thing that is wrong."""
-        drivers = [self._catalogue_driver, *self._drivers]
-        ready = sum(driver.ready for driver in drivers)
+        """The state of the sessions now; ``problem`` names the first thing that is wrong.
+
+        A session that is being opened beside those that serve does not make the server unready.
+        """
+        shards = self._sessions.open
+        drivers = [self._catalogue_driver, *shards.values()]
+        settled = [shards[shard] for shard in self._sessions.settled]
         problems = [self._embedded.problem if self._embedded is not None else ""]
         problems += [driver.problem for driver in drivers]
         problems.append(self._guard.problem)
         return StoreHealth(
-            ready=ready == len(drivers) and len(drivers) > 1,
-            logs_ready=ready,
+            ready=bool(settled) and all(d.ready for d in (self._catalogue_driver, *settled)),
+            logs_ready=sum(driver.ready for driver in drivers),
             logs=len(drivers),
             problem=next((problem for problem in problems if problem), ""),
             losses=sum(driver.losses for driver in drivers),
@@ -202,28 +214,38 @@ class RedisUsageStore:
             # In a thread, so that a signal is heard while kernels compile.
             await asyncio.to_thread(warm_up)
             self._guard.start()
-            self._drivers = [
-                self._driver(shard_keys(shard), self._fresh_shard)
-                for shard in range(self._shard_count)
-            ]
-            drivers = [self._catalogue_driver, *self._drivers]
-            for driver in drivers:
-                driver.start()
-            await self._until_ready(drivers)
-            configured = (self._configure(driver) for driver in self._drivers)
-            self._tell_window(await asyncio.gather(*configured))
+            self._membership = Membership(
+                self._link, self._sessions, self._shard_count, options.session_idle, self._clock
+            )
+            self._catalogue_driver.start()
+            await self._read_logs()
             self._start_archiving()
         except BaseException:
             await self.close()
             raise
 
+    async def announce(self, address: str) -> None:
+        """Join the servers of this store under the address at which clients reach this one.
+
+        Returns when the logs of its own shards are read, or `start_timeout` is over.
+        """
+        if self._membership is None:
+            raise StoreUnavailable("the store has not been started")
+        await self._membership.announce(address, self._options.start_timeout)
+
+    async def leave(self, patience: float) -> None:
+        """Hand all shards over to the other servers, for ``patience`` seconds at most."""
+        if self._membership is not None:
+            await self._membership.leave(patience)
+
     async def close(self) -> None:
         """End all sessions, then the embedded store; calls that wait fail."""
-        drivers = [self._catalogue_driver, *self._drivers]
         if self._archiving is not None:
             await self._archiving.close()
         try:
-            await asyncio.gather(*(driver.close() for driver in drivers))
+            if self._membership is not None:
+                await self._membership.close()
+            await asyncio.gather(self._sessions.close(), self._catalogue_driver.close())
             await self._guard.close()
         finally:
             if self._embedded is not None:
@@ -232,13 +254,13 @@ class RedisUsageStore:
     async def submit(self, shard: int, call: object) -> object:
         """Have a shard decide a call and commit what it decides; return the call's answer."""
         await self._know_meters([call])
-        return await self._drivers[shard].call(call)
+        return await self._sessions.use(shard).call(call)
 
     async def submit_all(self, calls: Sequence[tuple[int, object]]) -> list[object]:
         """Have shards decide calls; return, for each, its answer or the StoreError of its shard."""
         await self._know_meters([call for _, call in calls])
         return await post_all(
-            [(self._drivers[shard], call) for shard, call in calls], self._link.deadline
+            [(self._sessions.use(shard), call) for shard, call in calls], self._link.deadline
         )
 
     async def _know_meters(self, calls: Sequence[object]) -> None:
@@ -256,7 +278,7 @@ class RedisUsageStore:
 
     async def ask(self, shard: int, question: object) -> object:
         """Return the answer of a shard's state that was the newest after the question came."""
-        return await self._drivers[shard].ask(question)
+        return await self._sessions.use(shard).ask(question)
 
     async def catalogue_call(self, call: object) -> object:
         """As `submit`, on the catalogue."""
@@ -277,10 +299,18 @@ class RedisUsageStore:
         after_us = self._options.archive_after_us
         if self._files is None or after_us is None:
             return
-        archivers = [
-            LogArchiver(shard_keys(shard), self._link, self._files, driver, self._clock)
-            for shard, driver in enumerate(self._drivers)
-        ]
+        files, made = self._files, dict[SessionDriver, LogArchiver]()
+
+        def archivers() -> list[LogArchiver]:
+            drivers = {driver: shard for shard, driver in self._own_sessions().items()}
+            for gone in made.keys() - drivers.keys():
+                del made[gone]
+            for driver, shard in drivers.items():
+                if driver not in made:
+                    keys = shard_keys(shard)
+                    made[driver] = LogArchiver(keys, self._link, files, driver, self._clock)
+            return list(made.values())
+
         self._archiving = ArchiveTask(archivers, ArchivePolicy(after_us))
         self._archiving.start()
 
@@ -308,43 +338,46 @@ class RedisUsageStore:
         # that was there when it came must not become UNKNOWN_METER, which is final (S7.3).
         return self._catalogue.meters.get(meter_id) or self._known_meters.get(meter_id)
 
-    async def _until_ready(self, drivers: list[SessionDriver]) -> None:
+    def _shard_driver(self, shard: int) -> SessionDriver:
+        return self._driver(shard_keys(shard), self._fresh_shard)
+
+    def _own_sessions(self) -> dict[int, SessionDriver]:
+        """Return the sessions of the shards that this server owns; without others, of all."""
+        sessions = self._sessions.open
+        if self._membership is None or not self.topology.members:
+            return sessions
+        return {s: d for s, d in sessions.items() if s in self._membership.owned}
+
+    async def _read_logs(self) -> None:
+        """Read the logs that have to be read before this server joins the others.
+
+        Settings that were given are put in force once, in all shards, now; otherwise a server that
+        finds others leaves the logs to them until they are to change hands.
+        """
+        options = self._options
+        given = options.window is not None or options.max_series is not None
         try:
-            async with asyncio.timeout(self._options.start_timeout):
-                await asyncio.gather(*(driver.until_ready() for driver in drivers))
-        except TimeoutError:
-            raise StoreUnavailable(f"not ready in time: {self.health.problem}") from None
+            async with asyncio.timeout(options.start_timeout):
+                alone = given or not await read_members(self._link)
+                shards = range(self._shard_count) if alone else ()
+                await asyncio.gather(
+                    self._catalogue_driver.until_ready(), self._sessions.until_settled(shards)
+                )
+        except CONNECTION_ERRORS as error:
+            problem = self.health.problem or str(error)
+            raise StoreUnavailable(f"not ready in time: {problem}") from None
+        if self._configured:
+            tell_window(self._configured)
+        self._started = True
 
-    async def _configure(self, driver: SessionDriver) -> Configured:
-        """Put the settings that were given in force; return those before and now (P11)."""
-        before = await driver.ask(GetSettings())
-        if not isinstance(before, ShardSettings):
-            raise TypeError("a usage shard answers GetSettings with its settings")
-        window, series = self._options.window, self._options.max_series
-        call = Configure(
-            window_us=before.window_us if window is None else window.micros,
-            max_series=before.max_series if series is None else series,
-            max_values=before.max_values,
-        )
-        answer = await driver.call(call)
-        if not isinstance(answer, ControlAnswer) or not answer.ok:
-            raise StoreRefused("SETTINGS_REFUSED", f"a shard refused the settings: {answer}")
-        return Configured(before, answer.value["window_us"], answer.value["floor"])
+    async def _prepare(self, driver: SessionDriver) -> None:
+        """Configure a shard (P11): as given while this server starts, later as it is."""
+        options = self._options
+        window, series = (None, None) if self._started else (options.window, options.max_series)
+        configured = await configure_shard(driver, window, series)
+        if not self._started or not self._configured:
+            self._configured.append(configured)
 
-    def _tell_window(self, shards: list[Configured]) -> None:
-        """Say what the window of the store is now, where that is not what one would expect."""
-        first = shards[0]
-        self._window = Window(first.window_us)
-        if first.before.configured and first.before.window_us != first.window_us:
-            _log.warning(
-                "the acceptance window of this store was %s and is now %s, for all its servers",
-                Window(first.before.window_us),
-                self._window,
-            )
-        floors = [shard.floor for shard in shards if shard.floor is not None]
-        if floors:
-            until = datetime.fromtimestamp(max(floors) // 1_000_000, UTC)
-            _log.warning(
-                "records of up to %s stay refused as TOO_OLD: their ids may be forgotten",
-                until.isoformat(),
-            )
+    def _session_settled(self) -> None:
+        if self._membership is not None:
+            self._membership.changed()

@@ -103,7 +103,7 @@ async def digests(store: RedisUsageStore) -> list[bytes]:
 def archivers(store: RedisUsageStore, url: str, files: ArchiveFiles) -> list[LogArchiver]:
     link = LinkOptions(url=lambda: url)
     return [
-        LogArchiver(shard_keys(n), link, files, store._drivers[n], system_clock)
+        LogArchiver(shard_keys(n), link, files, store._sessions.open[n], system_clock)
         for n in range(SHARDS)
     ]
 
@@ -228,7 +228,7 @@ def test_a_crash_at_any_step_loses_nothing(store, tmp_path) -> None:
                 await send(server, rows_of(60, seed=100 + step), size=15)
                 await folded(store, [0])
                 archiver = CrashingArchiver(
-                    shard_keys(0), link, files, server._drivers[0], system_clock
+                    shard_keys(0), link, files, server._sessions.open[0], system_clock
                 )
                 archiver.left = step
                 try:
@@ -340,7 +340,7 @@ def test_segments_are_never_overwritten_and_damage_is_seen(store, tmp_path) -> N
             await prepare(server)
             await send(server, rows_of(200, seed=6))
             link = LinkOptions(url=lambda: store.url)
-            archiver = Watching(shard_keys(0), link, files, server._drivers[0], system_clock)
+            archiver = Watching(shard_keys(0), link, files, server._sessions.open[0], system_clock)
             assert (await archiver.round(NOW)).problem == ""
 
     asyncio.run(scenario())

@@ -6,6 +6,7 @@ import pytest
 
 from rating_server.ports import StoreRefused
 from rating_server.store.address import Node, StoreKind, parse_address
+from rating_server.store.usage_store import RedisUsageStore, UsageStoreOptions
 
 
 def test_one_node_keeps_its_url() -> None:
@@ -66,3 +67,9 @@ def test_a_mistake_is_named_without_the_url(url: str, words: str) -> None:
     assert refused.value.reason == "STORE_URL_INVALID"
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_server_refuses_a_bad_url_before_it_does_anything() -> None:
+    """No kernel is compiled and no node asked for a URL that is none."""
+    with pytest.raises(StoreRefused, match="name the service"):
+        RedisUsageStore(UsageStoreOptions(url="redis+sentinel://h"))

@@ -27,6 +27,7 @@ from rating_server.ports import (
     Window,
 )
 from rating_server.store.adapter import LinkOptions, no_archive
+from rating_server.store.address import parse_address
 from rating_server.store.archive_place import open_archive
 from rating_server.store.archiving import (
     ArchivePolicy,
@@ -95,7 +96,7 @@ class RedisUsageStore:
     """All sessions of one server, from `start` to `close`; a `UsageStore`.
 
     With ``embedded`` the store starts and stops with this object; otherwise ``options.url`` names
-    it. Made inside a running event loop.
+    it, and StoreRefused is raised if it is none. Made inside a running event loop.
     """
 
     def __init__(
@@ -106,6 +107,8 @@ class RedisUsageStore:
     ) -> None:
         if bool(options.url) == (embedded is not None):
             raise ValueError("either a URL or an embedded store is needed")
+        if options.url:
+            parse_address(options.url)
         self._options = options
         self._embedded = embedded
         self._clock = clock

@@ -69,6 +69,12 @@ class SnapshotInvalid(RatingError):
     reason = "SNAPSHOT_INVALID"
 
 
+class IdsDamaged(RatingError):
+    """A stored run of ids is not what was written: the ids must be folded from the log again."""
+
+    reason = "IDS_DAMAGED"
+
+
 class IndexFull(RatingError):
     """The id index holds its configured maximum; new ids are refused, none is forgotten (P15)."""
 

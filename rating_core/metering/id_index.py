@@ -1,9 +1,10 @@
-"""Which event ids are known, and with which payload (S7.1): 24 bytes a slot, driven by kernels.
+"""Which event ids are known, and with which payload (S7.1): all segments of one shard.
 
 An identity is a row of three words: the high and low half of the keyed 128-bit hash of (customer,
-event id), and a 64-bit hash of the payload. Identities lie in segments by the time of acceptance; a
-whole segment is forgotten when its last acceptance is W + 1 day old by the entries' now (P11). By
-then the original event times are outside the acceptance window, so a resend is TOO_OLD.
+event id), and a hash of the payload; `id_slots` tells what is kept of it. Identities lie in
+segments by the time of acceptance; a whole segment is forgotten when its last acceptance is W + 1
+day old by the entries' now (P11). By then the original event times are outside the acceptance
+window, so a resend is TOO_OLD.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_core.errors import SnapshotInvalid
+from rating_core.errors import IdsDamaged, SnapshotInvalid
 from rating_core.jit import kernel
+from rating_core.metering.id_run import read_run
+from rating_core.metering.id_segment import IdSegment, SegmentKey
 from rating_core.metering.snapshot import pack_state, unpack_state
 from rating_core.period import DAY_US
 
@@ -56,47 +59,15 @@ def find_ids(
             slot = (slot + 1) & mask
 
 
-@kernel
-def insert_ids(slots: NDArray[np.uint64], identities: NDArray[np.uint64]) -> None:
-    """Enter identities that the table does not hold; it must have room. Empty rows are skipped."""
-    mask = slots.shape[0] - 1
-    for row in range(identities.shape[0]):
-        high, low = identities[row, 0], identities[row, 1]
-        if high == 0 and low == 0:
-            continue
-        slot = np.int64(low & np.uint64(mask))
-        while slots[slot, 0] != 0 or slots[slot, 1] != 0:
-            slot = (slot + 1) & mask
-        slots[slot, 0] = high
-        slots[slot, 1] = low
-        slots[slot, 2] = identities[row, 2]
-
-
-class IdTable:
-    """One open-addressing table of identities; it grows by doubling and never shrinks."""
-
-    def __init__(self) -> None:
-        self.slots = np.zeros((FIRST_SLOTS, 3), np.uint64)
-        self.count = 0
-        self.last_acceptance = 0
-        """The now of the latest entry with an id in this table, µs."""
-
-    def insert(self, identities: NDArray[np.uint64]) -> None:
-        """Enter new identities, uint64[n, 3]."""
-        self.count += identities.shape[0]
-        wanted = slots_for(self.count, self.slots.shape[0])
-        if wanted != self.slots.shape[0]:
-            grown = np.zeros((wanted, 3), np.uint64)
-            insert_ids(grown, self.slots)
-            self.slots = grown
-        insert_ids(self.slots, identities)
-
-
 class IdIndex:
-    """All ids that are remembered, in segments by the time of acceptance (P11)."""
+    """All ids that are remembered, in segments by the time of acceptance (P11).
+
+    Identities are uint64[n, 3]: high and low half of the keyed hash of (customer, event id), and
+    the payload's hash, of which 32 bits count (`id_slots`).
+    """
 
     def __init__(self) -> None:
-        self._segments: dict[tuple[int, int], IdTable] = {}
+        self._segments: dict[SegmentKey, IdSegment] = {}
         self.count = 0
         """How many ids are remembered."""
         self.forgotten = False
@@ -108,24 +79,32 @@ class IdIndex:
         found: NDArray[np.bool_],
         payloads: NDArray[np.uint64],
     ) -> None:
-        """Set ``found`` and ``payloads`` for the identities that any live segment holds."""
-        for segment in self._segments.values():
-            find_ids(segment.slots, identities, found, payloads)
+        """Set ``found`` and ``payloads`` for the identities that any live segment holds.
+
+        IdsDamaged if a stored run cannot tell: the state must be built again.
+        """
+        # Most resends are of recent records.
+        for segment in reversed(self._segments.values()):
+            segment.find(identities, found, payloads)
 
     def insert(self, identities: NDArray[np.uint64], now: int, window_us: int | None) -> None:
-        """Remember identities, uint64[n, 3], accepted by an entry of instant ``now``."""
+        """Remember identities, none of them held, accepted by an entry of instant ``now``."""
         if window_us is None:
             # Nothing expires, so one table serves; days of their own would only slow look-ups.
             key = (0, 0)
         else:
             days = max(1, window_us // (_SEGMENTS_PER_WINDOW * DAY_US))
             key = (days, now // (days * DAY_US))
-        segment = self._segments.get(key)
-        if segment is None:
-            segment = self._segments[key] = IdTable()
-        segment.insert(identities)
+        segment = self._segment(key)
+        segment.table.insert(identities)
         segment.last_acceptance = max(segment.last_acceptance, now)
         self.count += identities.shape[0]
+
+    def _segment(self, key: SegmentKey) -> IdSegment:
+        segment = self._segments.get(key)
+        if segment is None:
+            segment = self._segments[key] = IdSegment(key)
+        return segment
 
     def expire(self, now: int, window_us: int | None) -> None:
         """Forget every segment whose last acceptance is W + 1 day old at ``now`` (P11)."""
@@ -137,7 +116,7 @@ class IdIndex:
         """Return whether no id was forgotten, nor will be by `expire` at ``now``."""
         return not self.forgotten and not self._expired(now, window_us)
 
-    def _expired(self, now: int, window_us: int | None) -> list[tuple[int, int]]:
+    def _expired(self, now: int, window_us: int | None) -> list[SegmentKey]:
         if window_us is None:
             return []
         horizon = now - window_us - DAY_US
@@ -145,41 +124,60 @@ class IdIndex:
             key for key, segment in self._segments.items() if segment.last_acceptance <= horizon
         ]
 
+    # --- what may be moved out of memory ---------------------------------------------------------
+
+    def segments(self) -> list[IdSegment]:
+        """Return the segments, oldest acceptance first. `IdSegment` tells how to move pieces."""
+        return sorted(self._segments.values(), key=lambda segment: segment.last_acceptance)
+
+    def holds(self, segment: IdSegment) -> bool:
+        """Return whether a segment still is one of this index."""
+        return self._segments.get(segment.key) is segment
+
     def bytes_held(self) -> int:
-        """Return the bytes of all tables."""
-        return sum(segment.slots.nbytes for segment in self._segments.values())
+        """Return the bytes of memory in use."""
+        return sum(segment.bytes_held() for segment in self._segments.values())
+
+    # --- snapshots -------------------------------------------------------------------------------
 
     def dump(self) -> tuple[bytes, dict[str, bytes]]:
-        """Return the section of a snapshot, and one part a segment (P10).
+        """Return the section of a snapshot, and its parts: runs as in log-format.md (P10).
 
-        A segment that has not changed gives the same bytes, so its part is not written again.
+        What was closed gives the same bytes each time, so its part is not written again. A part may
+        be any buffer.
         """
-        parts = {}
-        for key, segment in self._segments.items():
-            facts = [*key, segment.last_acceptance]
-            held = segment.slots[(segment.slots[:, :2] != 0).any(axis=1)]
-            parts[f"ids-{key[0]}-{key[1]}"] = pack_state(facts, {"identities": held})
-        return pack_state({"forgotten": self.forgotten, "count": self.count}, {}), parts
+        facts, parts = [], {}
+        for segment in self._segments.values():
+            facts.append([*segment.key, segment.last_acceptance])
+            for serial, run in enumerate(segment.exported()):
+                parts[f"ids-{segment.key[0]}-{segment.key[1]}-{serial}"] = run.content
+        document = {"forgotten": self.forgotten, "count": self.count, "segments": facts}
+        return pack_state(document, {}), parts
 
     def load(self, section: bytes, parts: Mapping[str, bytes]) -> None:
-        """Take what `dump` gave, into an empty index; SnapshotInvalid if an id is missing."""
+        """Take what `dump` gave, into an empty index; SnapshotInvalid if an id is missing.
+
+        Parts are not copied: they become the index's runs.
+        """
         document, _ = unpack_state(section)
-        for part in parts.values():
-            (days, number, last_acceptance), arrays = unpack_state(part)
-            segment = self._segments[days, number] = IdTable()
-            segment.insert(arrays["identities"])
-            segment.last_acceptance = last_acceptance
-            self.count += segment.count
+        for days, stretch, last_acceptance in document["segments"]:
+            self._segment((days, stretch)).last_acceptance = last_acceptance
+        try:
+            for part in parts.values():
+                run = read_run(part, resident=True)
+                run.check()
+                self._segments[run.segment].take(run)
+        except (IdsDamaged, KeyError) as error:
+            raise SnapshotInvalid(f"ids of a snapshot do not fit: {error}") from error
+        self.count = sum(segment.count for segment in self._segments.values())
         if self.count != document["count"]:
             raise SnapshotInvalid("snapshot lacks ids")
         self.forgotten = document["forgotten"]
 
     def digest(self) -> bytes:
-        """Return 32 bytes over what is remembered, whatever the layout of the tables."""
+        """Return 32 bytes over what is remembered, wherever and however it is held."""
         total = hashlib.sha256(repr(self.forgotten).encode())
         for key, segment in sorted(self._segments.items()):
-            held = segment.slots[(segment.slots[:, :2] != 0).any(axis=1)]
-            held = held[np.lexsort((held[:, 1], held[:, 0]))]
             total.update(repr((key, segment.last_acceptance, segment.count)).encode())
-            total.update(held.tobytes())
+            total.update(segment.rows().tobytes())
         return total.digest()

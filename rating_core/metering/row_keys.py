@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rating_core.jit import kernel
 from rating_core.metering.batch import EVENT_ID_BYTES_MAX, DimensionSet
+from rating_core.metering.id_slots import PAYLOAD_BITS
 from rating_core.metering.keyed_hash import HashKey, hash_bytes, hash_words
 from rating_core.metering.records_entry import RecordsEntry
 
@@ -125,9 +126,10 @@ def _key_rows(
             identities[row, 2] = zero
         else:
             identities[row, 0], identities[row, 1] = hash_bytes(high, low, text, begin, end)
-            _, identities[row, 2] = hash_words(
+            _, payload = hash_words(
                 high, low, meter_low, dimensions_low, words[0, row], words[1, row]
             )
+            identities[row, 2] = payload & PAYLOAD_BITS
         if uncounted[row]:
             parts[row, 0] = zero
             parts[row, 1] = zero
@@ -173,7 +175,8 @@ def _add_attributes(
         if (high != 0 or low != 0) and (identities[row, 0] != 0 or identities[row, 1] != 0):
             payload = identities[row, 2]
             zero = np.uint64(0)
-            _, identities[row, 2] = hash_words(high, low, payload, zero, zero, zero)
+            _, payload = hash_words(high, low, payload, zero, zero, zero)
+            identities[row, 2] = payload & PAYLOAD_BITS
 
 
 _RETRACTED = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], np.uint64)

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from rating_core.metering.id_index import IdIndex, slots_for
+from rating_core.metering.id_index import IdIndex
 from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.keyed_hash import HashKey, rotl, wrap_add
 from rating_core.metering.row_keys import is_utf8
@@ -114,16 +114,7 @@ def test_long_windows_make_few_segments():
     index = IdIndex()
     for day in range(80):
         index.insert(identities([day + 1]), day * DAY_US, 80 * DAY_US)
-    empty = IdIndex()
-    empty.insert(identities([1]), 0, None)
-    assert index.bytes_held() == 8 * empty.bytes_held()
-
-
-def test_bytes_an_id():
-    """A table at the load at which it doubles holds an id in 30 bytes."""
-    count = slots_for(1000) * 4 // 5
-    assert slots_for(count) * 24 / count <= 40
-    assert slots_for(count + 1) == 2 * slots_for(count)
+    assert [segment.count for segment in index.segments()] == [10] * 8
 
 
 def test_key_table_numbers_rows_in_order():

@@ -22,6 +22,9 @@ _COMMANDS = {
     "usage": ("account", "Show what is counted for a customer."),
     "statement": ("account", "Show what a customer's period costs, and why."),
     "store": ("store", "Look after the embedded store of a data directory."),
+    "log": ("log", "List, verify and export the logs, archive included."),
+    "verify": ("verify", "Prove that counters and snapshots are what the logs say."),
+    "rebuild": ("verify", "Recompute all counters from the logs, and repair what is wrong."),
     "demo": ("demo", "Run the main job end to end on generated usage, or on your own."),
 }
 

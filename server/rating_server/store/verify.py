@@ -6,47 +6,69 @@ what a server shows is true. Hashes, versions and the mark F are read first and 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from redis.asyncio.connection import Connection
 
 from rating_core.catalog import Aggregation
-from rating_core.errors import LogCorrupt
-from rating_core.metering.calls import Bands
+from rating_core.errors import LogCorrupt, SnapshotInvalid
+from rating_core.metering.archive import SnapshotName
+from rating_core.metering.calls import Bands, StateDigest
 from rating_core.metering.counter_names import field_name, hash_key_of
 from rating_core.metering.entry import decode_body, decode_envelope
-from rating_core.metering.protocol import LogEntry, LogPage, Machine, ReadLog, chain_token
+from rating_core.metering.protocol import LogEntry, Machine, chain_token
 from rating_core.metering.records_entry import RecordsEntry
 from rating_server.ports import StoreUnavailable
-from rating_server.store.adapter import LinkOptions, dial
-from rating_server.store.connection import (
-    CONNECTION_ERRORS,
-    ask_redis,
-    disconnect,
-)
-from rating_server.store.keys import HASH_VERSION_FIELD, LogKeys
-from rating_server.store.wire import Wire
+from rating_server.store.adapter import LinkOptions
+from rating_server.store.keys import LogKeys
+from rating_server.store.log_reader import LogReader, StoredCounters, log_reader
+from rating_server.store.whole_log import whole_log
 
-_PAGE_ENTRIES = 64
-_SCAN_COUNT = b"1000"
+if TYPE_CHECKING:
+    from rating_server.store.archive_files import ArchiveFiles
+
 _MOST_ATTEMPTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a hash should be: ``fields`` at ``version``, in place of what stands at ``stands_at``.
+
+    No fields: the hash should not be there.
+    """
+
+    key: str
+    stands_at: int
+    version: int
+    fields: dict[str, int]
 
 
 @dataclass(slots=True)
 class Verification:
-    """What was compared and what did not agree; ``differences`` holds one line each.
+    """What was compared and what did not agree; ``differences`` holds one line each,
+    ``repairs`` what would mend them where it is a hash that is wrong;
+    ``only_hashes``: nothing else is.
 
-    ``version``: where the log ended; ``mark``: F; ``entries`` and ``hashes``: how many were read.
+    ``version``: where the log ended; ``mark``: F; ``entries``, ``hashes`` and ``snapshots``: how
+    many were read.
     """
 
     version: int = 0
     mark: int = 0
     entries: int = 0
     hashes: int = 0
+    snapshots: int = 0
     differences: list[str] = field(default_factory=list)
+    repairs: list[Repair] = field(default_factory=list)
+    only_hashes: bool = True
+
+    def broken(self, line: str) -> None:
+        """Note a difference that no repair of a hash mends."""
+        self.differences.append(line)
+        self.only_hashes = False
 
     @property
     def ok(self) -> bool:
@@ -54,87 +76,66 @@ class Verification:
         return not self.differences
 
 
-@dataclass(frozen=True, slots=True)
-class StoredCounters:
-    """Counters of one customer and period at ``version``, by field name (log-format.md)."""
-
-    version: int
-    fields: dict[str, int]
-
-
-class _Reader:
-    def __init__(self, connection: Connection, keys: LogKeys) -> None:
-        self._connection = connection
-        self._keys = keys
-        self._wire = Wire(keys)
-
-    async def mark(self) -> int:
-        stored = await ask_redis(self._connection, b"HGET", self._keys.fold, b"mark")
-        return int(stored or 0)
-
-    async def head(self) -> tuple[int, bytes]:
-        version, token = await ask_redis(self._connection, b"HMGET", self._keys.head, b"v", b"t")
-        return int(version or 0), token or bytes(16)
-
-    async def hash(self, key: bytes) -> StoredCounters:
-        flat = await ask_redis(self._connection, b"HGETALL", key)
-        content = dict(zip(flat[0::2], flat[1::2], strict=True))
-        version = int(content.pop(HASH_VERSION_FIELD, 0))
-        fields = {name.decode(errors="surrogatepass"): int(v) for name, v in content.items()}
-        return StoredCounters(version, fields)
-
-    async def hashes(self) -> dict[str, StoredCounters]:
-        found: dict[str, StoredCounters] = {}
-        cursor = b"0"
-        while True:
-            cursor, names = await ask_redis(
-                self._connection,
-                *(b"SCAN", cursor, b"MATCH", self._keys.counter_pattern, b"COUNT", _SCAN_COUNT),
-            )
-            for name in names:
-                found[self._keys.machine_key(name)] = await self.hash(name)
-            if cursor == b"0":
-                return found
-
-    async def log(self, after: int) -> AsyncIterator[LogEntry]:
-        while True:
-            command = ReadLog(after, _PAGE_ENTRIES)
-            await self._connection.send_packed_command(self._wire.encode(command))
-            page = self._wire.decode(command, await self._connection.read_response())
-            if not isinstance(page, LogPage):
-                raise TypeError("a page of the log was expected")
-            for entry in page.entries:
-                yield entry
-                after = entry.version
-            if len(page.entries) < _PAGE_ENTRIES:
-                return
-
-
-@contextlib.asynccontextmanager
-async def _reader(options: LinkOptions, keys: LogKeys) -> AsyncIterator[_Reader]:
-    """Read on a connection to the log's node; whatever goes wrong there is StoreUnavailable."""
-    connection = None
-    try:
-        connection = await dial(options, keys.log)
-        yield _Reader(connection, keys)
-    except CONNECTION_ERRORS as error:
-        raise StoreUnavailable(f"the store does not answer: {error}") from error
-    finally:
-        if connection is not None:
-            await disconnect(connection)
-
-
-async def verify_log(options: LinkOptions, keys: LogKeys, machine: Machine) -> Verification:
+async def verify_log(
+    options: LinkOptions,
+    keys: LogKeys,
+    machine: Machine,
+    files: ArchiveFiles | None = None,
+    seen: Callable[[LogEntry], None] = lambda _: None,
+    spare: Machine | None = None,
+) -> Verification:
     """Replay a whole log on a fresh ``machine`` and compare every hash with it, at its version.
 
-    Also checked: the chain of tokens and versions (P5), that the head is the last entry, and that
-    no hash lags behind F (P8). StoreUnavailable if the store does not answer.
+    What was trimmed comes from ``files``, the archive; with a ``spare`` machine of the store's hash
+    key, snapshots in it are restored and compared with the replay. Also checked: the chain of
+    tokens and versions (P5), that the head is the last entry, and that no hash lags behind F (P8).
+    ``seen`` is called with each entry. StoreUnavailable if the store does not answer.
     """
-    async with _reader(options, keys) as reader:
-        return await _verify(reader, machine)
+    async with log_reader(options, keys) as reader:
+        snapshots = _Snapshots(files, keys.name, spare)
+        await snapshots.list()
+        return await _verify(reader, machine, files, snapshots, seen)
 
 
-async def _verify(reader: _Reader, machine: Machine) -> Verification:
+class _Snapshots:
+    """The snapshots of one log's archive, each to be compared when the replay comes to it."""
+
+    def __init__(self, files: ArchiveFiles | None, log: str, spare: Machine | None) -> None:
+        self._files = files
+        self._log = log
+        self._spare = spare
+        self._names: set[SnapshotName] = set()
+
+    async def list(self) -> None:
+        if self._files is not None and self._spare is not None:
+            listing = await asyncio.to_thread(self._files.listing, self._log)
+            self._names = set(listing.snapshots)
+
+    async def compare(self, report: Verification, machine: Machine) -> None:
+        name = SnapshotName(machine.version, machine.token)
+        if name not in self._names or self._files is None or self._spare is None:
+            return
+        report.snapshots += 1
+        snapshot = await asyncio.to_thread(self._files.snapshot, self._log, name)
+        if snapshot is None:
+            report.broken(f"snapshot {name.version}: cannot be read")
+            return
+        try:
+            self._spare.restore(snapshot)
+        except SnapshotInvalid as error:
+            report.broken(f"snapshot {name.version}: {error}")
+            return
+        if self._spare.query(StateDigest()) != machine.query(StateDigest()):
+            report.broken(f"snapshot {name.version}: not what the log says")
+
+
+async def _verify(
+    reader: LogReader,
+    machine: Machine,
+    files: ArchiveFiles | None,
+    snapshots: _Snapshots,
+    seen: Callable[[LogEntry], None],
+) -> Verification:
     report = Verification(mark=await reader.mark())
     hashes = await reader.hashes()
     head_version, head_token = await reader.head()
@@ -143,31 +144,30 @@ async def _verify(reader: _Reader, machine: Machine) -> Verification:
     for key, stored in hashes.items():
         by_version.setdefault(stored.version, []).append(key)
     try:
-        async for entry in reader.log(0):
-            _replay(machine, entry)
+        async for entry in whole_log(reader, files):
+            envelope = decode_envelope(entry.entry)
+            token = chain_token(entry.previous, entry.entry)
+            machine.apply(envelope.body, envelope.now, entry.version, token)
             report.entries += 1
+            seen(entry)
+            await snapshots.compare(report, machine)
             for key in by_version.pop(machine.version, ()):
                 _compare(report, machine, key, hashes[key])
             if machine.version == report.mark:
                 _compare_with_mark(report, machine, hashes)
             if machine.version == head_version and machine.token != head_token:
-                report.differences.append("the head's token is not the last entry's")
+                report.broken("the head's token is not the last entry's")
     except LogCorrupt as error:
-        report.differences.append(str(error))
+        report.broken(str(error))
     report.version = machine.version
     if machine.version < head_version:
-        report.differences.append(f"the head is at {head_version}, the log at {machine.version}")
+        report.broken(f"the head is at {head_version}, the log at {machine.version}")
     for version, keys_left in sorted(by_version.items()):
-        report.differences += [f"{key}: at {version}, beyond the log" for key in keys_left]
+        for key in keys_left:
+            report.differences.append(f"{key}: at {version}, beyond the log")
+            fields = dict(machine.hash_fields(key, 0))
+            report.repairs.append(Repair(key, version, machine.version, fields))
     return report
-
-
-def _replay(machine: Machine, entry: LogEntry) -> None:
-    if (entry.version, entry.previous) != (machine.version + 1, machine.token):
-        raise LogCorrupt(f"entry {entry.version} does not continue the log at {machine.version}")
-    envelope = decode_envelope(entry.entry)
-    token = chain_token(entry.previous, entry.entry)
-    machine.apply(envelope.body, envelope.now, entry.version, token)
 
 
 def _compare_with_mark(
@@ -178,10 +178,14 @@ def _compare_with_mark(
         stood = hashes[key].version if key in hashes else 0
         if stood < report.mark and machine.hash_fields(key, stood):
             report.differences.append(f"{key}: stands at {stood}, behind F {report.mark}")
+            fields = dict(machine.hash_fields(key, 0))
+            report.repairs.append(Repair(key, stood, report.mark, fields))
 
 
 def _compare(report: Verification, machine: Machine, key: str, stored: StoredCounters) -> None:
     expected = dict(machine.hash_fields(key, 0))
+    if expected != stored.fields:
+        report.repairs.append(Repair(key, stored.version, stored.version, expected))
     for name in sorted(expected.keys() | stored.fields.keys()):
         if expected.get(name) != stored.fields.get(name):
             report.differences.append(
@@ -199,7 +203,7 @@ async def read_counters(
     Starts over if the log no longer reaches back to what was read of the hash; StoreUnavailable if
     that goes on, or the store does not answer.
     """
-    async with _reader(options, keys) as reader:
+    async with log_reader(options, keys) as reader:
         for _ in range(_MOST_ATTEMPTS):
             mark = await reader.mark()
             stored = await reader.hash(keys.counter_hash(hash_key_of(customer, period_start)))
@@ -210,7 +214,7 @@ async def read_counters(
 
 
 async def _add_later(
-    reader: _Reader,
+    reader: LogReader,
     stored: StoredCounters,
     mark: int,
     customer: str,

@@ -21,7 +21,7 @@ from rating_server.cli.app import execute
 from rating_server.store.connection import ask_redis, disconnect, establish, open_connection
 from rating_server.store.embedded import status, unix_url
 
-ROUNDS = 3
+ROUNDS = 2
 BATCHES = 30
 RECORDS = 100
 CUSTOMERS = [f"old-{number}" for number in range(6)]

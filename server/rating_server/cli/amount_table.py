@@ -40,6 +40,8 @@ def quantity_units(column: pa.Array, scale: int, *, blank_is_none: bool) -> npt.
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_null(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
     text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     number = pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)
     if not text and not number:
@@ -51,15 +53,13 @@ def quantity_units(column: pa.Array, scale: int, *, blank_is_none: bool) -> npt.
         column = pc.fill_null(column, "0" if text else pa.scalar(0).cast(column.type))
     if pa.types.is_integer(column.type) and not scale and column.type != pa.uint64():
         return column.cast(pa.int64()).to_numpy()  # type: ignore[no-any-return] # untyped library
+    if text and not pc.all(pc.match_substring_regex(column, _DECIMAL), min_count=0).as_py():
+        return _one_by_one(column, scale)
     try:
-        if text and not pc.all(pc.match_substring_regex(column, _DECIMAL), min_count=0).as_py():
-            raise _first_fault(column, scale)
         units = _low_words(column.cast(pa.decimal128(_DIGITS_MAX, scale)))
     except pa.ArrowInvalid:
-        raise _first_fault(column, scale) from None
-    if units is None:
-        raise _first_fault(column, scale)
-    return units
+        units = None
+    return _one_by_one(column, scale) if units is None else units
 
 
 def _low_words(column: pa.Array) -> npt.NDArray[np.int64] | None:
@@ -69,19 +69,23 @@ def _low_words(column: pa.Array) -> npt.NDArray[np.int64] | None:
     return low if bool((high == low >> 63).all()) else None
 
 
-def _first_fault(column: pa.Array, scale: int) -> ColumnFault:
-    """Return the first fault of a column that has one."""
+def _one_by_one(column: pa.Array, scale: int) -> npt.NDArray[np.int64]:
+    """Return what Arrow cannot read, such as many zeros; ColumnFault for the first fault."""
+    units = np.empty(len(column), np.int64)
     for row, value in enumerate(column.to_pylist()):
         try:
             quantity = parse_decimal(value) if isinstance(value, str) else Decimal(value)
         except ValueError:
-            return ColumnFault(row, f"expected a decimal number, got {value[:40]!r}")
+            text = f"expected a decimal number of at most 64 characters, got {value[:40]!r}"
+            raise ColumnFault(row, text) from None
         if decimals(quantity) > scale:
             text = f"{format_decimal(quantity)} has more than {scale} decimals"
-            return ColumnFault(row, text)
-        if not fits_int64(to_units(quantity, scale)):
-            return ColumnFault(row, f"{format_decimal(quantity)} does not fit 64 bits")
-    return ColumnFault(None, "a value that cannot be read")
+            raise ColumnFault(row, text)
+        amount = to_units(quantity, scale)
+        if not fits_int64(amount):
+            raise ColumnFault(row, f"{format_decimal(quantity)} does not fit 64 bits")
+        units[row] = amount
+    return units
 
 
 def amount_column(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from rating_server.cli.output import format_option
 
@@ -25,7 +26,9 @@ from rating_server.cli.output import format_option
 )
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Repeat this column in --out.")
 @format_option
+@click.pass_context
 def rate(
+    context: click.Context,
     plan_file: Path,
     usage_file: str,
     input_format: str | None,
@@ -43,6 +46,7 @@ def rate(
     with one column for each meter, named by its id. Needs the extra `ratewright[parquet]`.
     """
     if out is not None:
+        _check_options(context)
         _rate_table(plan_file, usage_file, out, keep)
         return
     from rating_server.cli.failure import bad_input
@@ -56,6 +60,15 @@ def rate(
     plan = load_plan(plan_file)
     usage = load_usage(plan, usage_file, input_format)
     print_statement(view_of_quote(quote_or_end(plan, usage)), output_format)
+
+
+def _check_options(context: click.Context) -> None:
+    """End the command if an option was given that a table has no use for."""
+    from rating_server.cli.failure import bad_input
+
+    for option, name in (("--input-format", "input_format"), ("--format", "output_format")):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise bad_input(f"{option}: not with --out, where the names of the files say it")
 
 
 def _rate_table(plan_file: Path, usage_file: str, out: Path, keep: tuple[str, ...]) -> None:

@@ -6,11 +6,12 @@ The table streams through as Arrow record batches, so memory does not grow with 
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import click
@@ -36,6 +37,7 @@ from rating_server.cli.progress import progress
 
 _ROWS = 131_072
 _BLOCK_BYTES = 4 << 20
+_BUFFER_BYTES = 1 << 20
 _HEADER_BYTES_MAX = 1 << 20
 _SUFFIXES = (".csv", ".parquet")
 TOTAL, STATUS = "total", "status"
@@ -112,23 +114,31 @@ def rate_table(plan_file: Path, usage: str, out: Path, keep: Sequence[str]) -> N
         raise bad_input(f"--out {out}: the usage file would be lost")
     if not out.parent.is_dir():
         raise bad_input(f"--out {out}: no such directory")
-    part = out.with_name(out.name + ".part")
+    if out.is_dir():
+        raise bad_input(f"--out {out}: is a directory")
     try:
         table = _open(source, plan, keep)
-        rows, misfits, total = _copy(table, source, plan, keep, part)
-        part.replace(out)
+        with _beside(out) as folder:
+            part = Path(folder) / out.name
+            rows, misfits, total = _copy(table, source, plan, keep, part)
+            part.replace(out)
     except OSError as error:
         name = error.filename or source
         raise bad_input(f"{name}: {error.strerror or error}") from None
     except pa.ArrowException as error:
         raise bad_input(f"{source}: {' '.join(str(error).split())}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     amount = format_units(total, plan.rounding.scale)
     click.echo(f"{rows:,} rows, total {amount} {plan.currency}: {out}")
     if misfits:
         raise CommandError(f"{misfits:,} rows do not fit 64 bits; their status is OUT_OF_RANGE")
+
+
+def _beside(out: Path) -> TemporaryDirectory[str]:
+    """Return a new directory beside the output, from which the finished file can be moved."""
+    try:
+        return TemporaryDirectory(prefix=".ratewright-", dir=out.parent)
+    except OSError as error:
+        raise bad_input(f"--out {out}: {error.strerror or error}") from None
 
 
 def _check_names(plan: Plan, keep: Sequence[str]) -> None:
@@ -157,17 +167,20 @@ def _open(source: Path, plan: Plan, keep: Sequence[str]) -> _Table:
     wanted = list(dict.fromkeys([*meters, *keep]))
     if source.suffix.lower() == ".csv":
         with source.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-            names = next(csv.reader([file.readline(_HEADER_BYTES_MAX)]), [])
+            start = io.StringIO(file.read(_HEADER_BYTES_MAX), newline="")
+        names = next(csv.reader(start), [])
         _check_columns(source, names, wanted)
-        return _Table(dict.fromkeys(wanted, pa.string()), None, _csv_batches(source, wanted))
-    file = pyarrow.parquet.ParquetFile(source)
+        batches = _csv_batches(source, wanted, blank_is_row=len(names) == 1)
+        return _Table(dict.fromkeys(wanted, pa.string()), None, batches)
+    # Reading ahead, the default, would hold whole columns; a buffer reads them page by page.
+    file = pyarrow.parquet.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES)
     _check_columns(source, file.schema_arrow.names, wanted)
     types = {name: file.schema_arrow.field(name).type for name in wanted}
     nested = [name for name in keep if pa.types.is_nested(types[name])]
     if nested:
         raise bad_input(f"--keep {nested[0]}: a column of {types[nested[0]]} cannot be kept")
-    batches = file.iter_batches(batch_size=_ROWS, columns=wanted)
-    return _Table(types, file.metadata.num_rows, batches)
+    rows = file.iter_batches(batch_size=_ROWS, columns=wanted)
+    return _Table(types, file.metadata.num_rows, rows)
 
 
 def _check_columns(source: Path, names: Sequence[str], wanted: Sequence[str]) -> None:
@@ -180,7 +193,13 @@ def _check_columns(source: Path, names: Sequence[str], wanted: Sequence[str]) ->
         raise bad_input(f"{source}: two columns are named {twice[0]}")
 
 
-def _csv_batches(source: Path, wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _csv_batches(
+    source: Path, wanted: Sequence[str], *, blank_is_row: bool
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a CSV table; ``blank_is_row``: in a table of one column a blank line is.
+
+    In other tables it is no row, and does not count.
+    """
     convert = pyarrow.csv.ConvertOptions(
         include_columns=wanted,
         column_types=dict.fromkeys(wanted, pa.string()),
@@ -188,7 +207,7 @@ def _csv_batches(source: Path, wanted: Sequence[str]) -> Iterator[pa.RecordBatch
         strings_can_be_null=True,
     )
     read = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES)
-    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=not blank_is_row)
     with pyarrow.csv.open_csv(source, read, parse, convert) as reader:
         yield from reader
 
@@ -201,7 +220,7 @@ def _copy(
     kept = {name: _kept_type(table.types[name]) for name in keep}
     amounts = dict.fromkeys(_amount_names(plan), amount_type(scale))
     schema = pa.schema({**kept, **amounts, STATUS: pa.string()})
-    writer_type = _CsvWriter if part.suffixes[-2].lower() == ".csv" else _ParquetWriter
+    writer_type = _CsvWriter if part.suffix.lower() == ".csv" else _ParquetWriter
     compiled = compile_bulk([plan])
     rows = misfits = total = 0
     writer: _Writer = writer_type(part, schema)

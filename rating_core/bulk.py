@@ -13,6 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rating_core.bulk_columns import (
+    apart,
+    check_array,
+    check_columns,
+    checked_charge,
+    no_such_plan,
+    plan_column,
+)
 from rating_core.bulk_plans import (
     BulkPlans,
     ChargeTables,
@@ -45,9 +53,6 @@ __all__ = [
 
 Column = TypeVar("Column", bound=npt.NDArray[Any])
 
-_ONE_PLAN = np.zeros(0, dtype=np.int64)
-"""Stands for the plan column where all rows have one plan."""
-
 
 def rate_quantities(
     bulk: BulkPlans,
@@ -68,25 +73,26 @@ def rate_quantities(
 
     Rows whose amount does not fit int64 after any of these steps get `OUT_OF_RANGE_AMOUNT` (S1.2);
     so do negative events of a `percentage` charge with bounds (S3.4). ``out``, n writable int64,
-    receives the amounts if given. Read-only arrays and other strides are copied chunk by chunk.
+    receives the amounts if given; inputs whose memory it may overlap are copied first. Read-only
+    arrays and other strides are copied chunk by chunk.
     Raises TypeError for other types, ValueError for other shapes, for plans and charges that do not
     exist.
     """
-    _check_column("quantities", quantities)
+    row_count = check_columns(quantities=quantities)
     check_threads(threads)
-    if not 0 <= charge < len(bulk.positions):
-        raise ValueError(f"charge must be from 0 to {len(bulk.positions) - 1}, not {charge}")
-    row_count = len(quantities)
-    column, plan = _plan_column(bulk, plan_index, row_count)
+    charge = checked_charge(bulk, charge)
+    column, plan = plan_column(bulk, plan_index, row_count)
     tables = bulk.positions[charge]
     if plan >= 0 and not tables.present[plan]:
         raise ValueError(f"plan {plan} has no charge {charge}")
     amounts = np.empty(row_count, dtype=np.int64) if out is None else out
     _check_out(amounts, row_count)
+    if out is not None:
+        quantities, column = apart(quantities, out), apart(column, out)
 
     def rate(start: int, end: int) -> None:
         amounts_here = amounts[start:end]
-        direct = amounts_here.flags.c_contiguous
+        direct = amounts_here.flags.c_contiguous and amounts_here.flags.aligned
         target = amounts_here if direct else np.empty(end - start, dtype=np.int64)
         here = column if plan >= 0 else _plain(column[start:end])
         if plan < 0:
@@ -139,44 +145,15 @@ def _plain(column: Column) -> Column:
     return plain
 
 
-def _check_column(name: str, column: Int64Array) -> None:
-    if not isinstance(column, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not {type(column).__name__}")
-    if column.dtype != np.dtype(np.int64):
-        raise TypeError(f"{name} must be int64, not {column.dtype}")
-    if column.ndim != 1:
-        raise ValueError(f"{name} must have one dimension, not {column.ndim}")
-
-
 def _check_out(out: Int64Array, row_count: int) -> None:
-    _check_column("out", out)
-    if len(out) != row_count:
-        raise ValueError(f"out must have {row_count} rows, not {len(out)}")
+    check_columns(row_count, out=out)
     if not out.flags.writeable:
         raise ValueError("out must be writable")
 
 
-def _plan_column(
-    bulk: BulkPlans, plan_index: PlanIndex | int, row_count: int
-) -> tuple[PlanIndex, int]:
-    """Return (column, −1), or (no column, plan) where one plan rates all rows."""
-    plan_count = len(bulk.plans)
-    if isinstance(plan_index, np.ndarray):
-        if plan_index.dtype not in (np.dtype(np.int32), np.dtype(np.int64)):
-            raise TypeError(f"plan_index must be int32 or int64, not {plan_index.dtype}")
-        if plan_index.shape != (row_count,):
-            raise ValueError(f"plan_index must have shape ({row_count},), not {plan_index.shape}")
-        return plan_index, -1
-    if not isinstance(plan_index, int | np.integer) or isinstance(plan_index, bool):
-        raise TypeError(f"plan_index must be an array or an int, not {type(plan_index).__name__}")
-    if not 0 <= plan_index < plan_count:
-        raise ValueError(f"plan_index must be from 0 to {plan_count - 1}")
-    return _ONE_PLAN, int(plan_index)
-
-
 def _check_plans(bulk: BulkPlans, column: PlanIndex, tables: ChargeTables, charge: int) -> None:
     if not names_plans(column, len(bulk.plans)):
-        raise ValueError(f"plan_index must be from 0 to {len(bulk.plans) - 1}")
+        raise no_such_plan(bulk)
     if not tables.complete and not tables.present[column].all():
         missing = int(column[~tables.present[column]][0])
         raise ValueError(f"plan {missing} has no charge {charge}")
@@ -214,17 +191,13 @@ def rate_batch(
 
     Raises TypeError for other types, ValueError for other shapes and plans that do not exist.
     """
-    if not isinstance(meter_quantities, np.ndarray):
-        kind = type(meter_quantities).__name__
-        raise TypeError(f"meter_quantities must be a NumPy array, not {kind}")
-    if meter_quantities.dtype != np.dtype(np.int64):
-        raise TypeError(f"meter_quantities must be int64, not {meter_quantities.dtype}")
+    check_array("meter_quantities", meter_quantities)
     if meter_quantities.ndim != 2 or meter_quantities.shape[1] != bulk.meter_count:
         shape = meter_quantities.shape
         raise ValueError(f"meter_quantities must have shape (n, {bulk.meter_count}), not {shape}")
     check_threads(threads)
     row_count = len(meter_quantities)
-    column, plan = _plan_column(bulk, plan_index, row_count)
+    column, plan = plan_column(bulk, plan_index, row_count)
     rated = BatchAmounts(
         np.zeros((row_count, len(bulk.positions)), dtype=np.int64),
         np.zeros((row_count, bulk.commitment_count), dtype=np.int64),
@@ -235,7 +208,7 @@ def rate_batch(
     def rate(start: int, end: int) -> None:
         here = column if plan >= 0 else _plain(column[start:end])
         if plan < 0 and not names_plans(here, len(bulk.plans)):
-            raise ValueError(f"plan_index must be from 0 to {len(bulk.plans) - 1}")
+            raise no_such_plan(bulk)
         part = BatchAmounts(
             rated.charges[start:end],
             rated.commitments[start:end],

@@ -10,13 +10,10 @@ from weakref import finalize
 import numpy as np
 import numpy.typing as npt
 
-from rating_core.bulk import BulkPlans
+from rating_core.bulk_columns import checked_charge, no_such_plan, plan_column
+from rating_core.bulk_plans import BulkPlans
 from rating_core.catalog import ChargeModel
 from rating_core.kernels.fast64 import PlanIndex, names_plans
-from rating_core.limbs import Int64Array
-
-_NO_COLUMN = np.zeros(0, dtype=np.int64)
-"""Stands for the plan column where all rows have one plan."""
 
 T = TypeVar("T")
 Column = TypeVar("Column", bound=npt.NDArray[np.integer])
@@ -63,7 +60,7 @@ class CounterRows:
             return self.column
         column = plain(self.column[start:end])
         if not names_plans(column, len(self.bulk.plans)):
-            raise ValueError(f"plan_index must be from 0 to {len(self.bulk.plans) - 1}")
+            raise no_such_plan(self.bulk)
         refused = _refused(self.bulk, self.charge)
         if refused.any():
             wrong = column[refused[column]]
@@ -80,25 +77,11 @@ def counter_rows(
     Raises TypeError for other types than int, int32 and int64 arrays, ValueError for other shapes,
     for a plan or charge that does not exist, and for a `percentage` charge (S3.4).
     """
-    if not isinstance(charge, int | np.integer) or isinstance(charge, bool):
-        raise TypeError(f"charge must be an int, not {type(charge).__name__}")
-    if not 0 <= charge < len(bulk.positions):
-        raise ValueError(f"charge must be from 0 to {len(bulk.positions) - 1}, not {charge}")
-    charge = int(charge)
-    if isinstance(plan_index, np.ndarray):
-        if plan_index.dtype not in (np.dtype(np.int32), np.dtype(np.int64)):
-            raise TypeError(f"plan_index must be int32 or int64, not {plan_index.dtype}")
-        if plan_index.shape != (row_count,):
-            raise ValueError(f"plan_index must have shape ({row_count},), not {plan_index.shape}")
-        return CounterRows(bulk, charge, plan_index, -1)
-    if not isinstance(plan_index, int | np.integer) or isinstance(plan_index, bool):
-        raise TypeError(f"plan_index must be an array or an int, not {type(plan_index).__name__}")
-    if not 0 <= plan_index < len(bulk.plans):
-        raise ValueError(f"plan_index must be from 0 to {len(bulk.plans) - 1}")
-    plan = int(plan_index)
-    if _refused(bulk, charge)[plan]:
+    charge = checked_charge(bulk, charge)
+    column, plan = plan_column(bulk, plan_index, row_count)
+    if plan >= 0 and _refused(bulk, charge)[plan]:
         raise ValueError(_refusal(bulk, plan, charge))
-    return CounterRows(bulk, charge, _NO_COLUMN, plan)
+    return CounterRows(bulk, charge, column, plan)
 
 
 def _refusal(bulk: BulkPlans, plan: int, charge: int) -> str:
@@ -109,25 +92,6 @@ def _refusal(bulk: BulkPlans, plan: int, charge: int) -> str:
         f"charge {charges[charge].id} of plan {plan} is a percentage of single events:"
         " its price does not follow from one counter"
     )
-
-
-def check_columns(row_count: int | None = None, **columns: Int64Array) -> int:
-    """Return the number of rows of ``columns``, all one-dimensional int64, all of one length.
-
-    Raises TypeError for other types, ValueError for other shapes; the messages name the column.
-    """
-    for name, column in columns.items():
-        if not isinstance(column, np.ndarray):
-            raise TypeError(f"{name} must be a NumPy array, not {type(column).__name__}")
-        if column.dtype != np.dtype(np.int64):
-            raise TypeError(f"{name} must be int64, not {column.dtype}")
-        if column.ndim != 1:
-            raise ValueError(f"{name} must have one dimension, not {column.ndim}")
-        if row_count is None:
-            row_count = len(column)
-        elif len(column) != row_count:
-            raise ValueError(f"{name} must have {row_count} rows, not {len(column)}")
-    return row_count or 0
 
 
 def plain(column: Column) -> Column:

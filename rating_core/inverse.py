@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rating_core.bulk import BulkPlans, rate_chunk
+from rating_core.bulk_columns import check_columns
 from rating_core.charge_line import Blocks, ChargeLine, Linear
-from rating_core.counter_rows import check_columns, counter_rows, once_a_charge, plain
+from rating_core.counter_rows import counter_rows, once_a_charge, plain
 from rating_core.int128 import WORD, wide_reciprocal, words_of
 from rating_core.kernels.fast64 import PlanIndex
 from rating_core.kernels.inverse import (
@@ -87,20 +88,17 @@ class _TableBuilder:
     def add_charge(self, line: ChargeLine) -> None:
         """Append the head of a charge, and a line for each of its pieces."""
         self.starts.append(len(self.heads))
-        starts = [INT64_MIN, *(piece.threshold for piece in line.pieces[1:])]
-        ends = [*starts[1:], INT64_MAX]
-        amounts = [_amount(line, *each) for each in zip(line.pieces, ends, strict=True)]
-        beginnings = [
-            _amount(line, p, max(s + 1, 0)) for p, s in zip(line.pieces, starts, strict=True)
-        ]
+        spans = _spans(line)
+        amounts = [_amount(line, piece, end) for piece, _, end in spans]
+        beginnings = [_amount(line, piece, max(start + 1, 0)) for piece, start, _ in spans]
         falls = any(after < end for end, after in zip(amounts, beginnings[1:], strict=False))
-        self.heads += [len(self.lines), -len(ends) if falls else len(ends)]
+        self.heads += [len(self.lines), -len(spans) if falls else len(spans)]
         self.heads += [min(amount - 1, INT64_MAX) for amount in amounts]
-        self.heads += ends
+        self.heads += [end for _, _, end in spans]
         self.heads += [0] * (-len(self.heads) % LINE_WORDS)
         general = 0 if _fits_words(line) else GENERAL_LINE
-        block_line = len(self.lines) + LINE_WORDS * len(ends)
-        for piece, start in zip(line.pieces, starts, strict=True):
+        block_line = len(self.lines) + LINE_WORDS * len(spans)
+        for piece, start, _ in spans:
             flags = general if line.blocks is None else general | PACKAGE_LINE
             self._add_line(start, _limit_to_value(line, piece), flags, block_line)
         if line.blocks is not None:
@@ -136,9 +134,30 @@ class _TableBuilder:
         )
 
 
-def _limit_to_value(line: ChargeLine, piece: Linear) -> _Division:
+class _Span(NamedTuple):
+    """The quantities after ``start`` up to ``end``; without a piece they have no price (S1.2)."""
+
+    piece: Linear | None
+    start: int
+    end: int
+
+
+def _spans(line: ChargeLine) -> list[_Span]:
+    """Return the pieces of a charge from end to end, each up to its limit and then beyond it."""
+    starts = [INT64_MIN, *(piece.threshold for piece in line.pieces[1:])]
+    spans = []
+    for piece, start, end in zip(line.pieces, starts, [*starts[1:], INT64_MAX], strict=True):
+        last = min(max(piece.limit, start), end)
+        if start < last:
+            spans.append(_Span(piece, start, last))
+        if last < end:
+            spans.append(_Span(None, last, end))
+    return spans
+
+
+def _limit_to_value(line: ChargeLine, piece: Linear | None) -> _Division:
     """Return how a limit becomes the last value of the piece's quantity, or blocks, within it."""
-    if piece.slope == 0:
+    if piece is None or piece.slope == 0:
         return _NO_DIVISION
     return _inverted(piece.slope, piece.offset, line.denominator, half_even=line.half_even)
 
@@ -182,8 +201,10 @@ def _started(line: ChargeLine, quantity: int) -> int:
     return -((blocks.offset - blocks.slope * quantity) // blocks.block)
 
 
-def _amount(line: ChargeLine, piece: Linear, quantity: int) -> int:
-    """Return the rounded amount at a quantity of the piece, beyond int64 too."""
+def _amount(line: ChargeLine, piece: Linear | None, quantity: int) -> int:
+    """Return the rounded amount at a quantity of the piece, beyond int64 where it has no price."""
+    if piece is None:
+        return INT64_MAX + 1
     exact = piece.slope * _started(line, quantity) + piece.offset
     amount, rest = divmod(exact, line.denominator)
     if line.half_even and rest == 0:
@@ -226,11 +247,13 @@ def max_quantity(
     ``charge`` of each row's plan. ``plan_index`` is n int32 or int64, or one plan for all rows;
     ``counter_before`` (any sign) is n int64 in the meter's scale units, ``budget`` n int64 in units
     of 10^-scale. Where nothing exceeds the budget, q is 2^63 − 1 − before, flagged as unbounded: so
-    it is for a flat fee, a free last tier, a maximum that is reached or affordable.
+    it is for a flat fee and a free last tier.
 
-    An amount that does not fit int64 is not affordable; a model's amount that only a maximum or a
-    discount makes fit is. A budget below 0 affords nothing, nor does one beyond a counter whose own
-    amount is out of range (S1.2): q is 0. Below a negative counter, q is at most 2^63 − 1.
+    Every q' ≤ q has a price: what `rate_delta` calls out of range is not affordable, so that q ends
+    before the first quantity of which an amount does not fit int64, also where only the model's
+    amount does not, before a discount or a maximum (S1.2). A budget below 0 affords nothing, nor
+    does one beyond a counter whose own amount is out of range: q is 0. Below a negative counter, q
+    is at most 2^63 − 1.
 
     Raises TypeError for other types, ValueError for other shapes, for plans and charges that do not
     exist, and for `percentage`, whose price does not follow from one counter (S3.4).

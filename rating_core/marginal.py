@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from rating_core.bulk import BulkPlans, rate_chunk
-from rating_core.counter_rows import CounterRows, check_columns, counter_rows, plain
+from rating_core.bulk_columns import check_columns
+from rating_core.counter_rows import CounterRows, counter_rows, plain
 from rating_core.kernels.fast64 import PlanIndex
 from rating_core.kernels.marginal import add_quantities, amount_differences, count_in_order
 from rating_core.limbs import Int64Array

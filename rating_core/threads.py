@@ -14,6 +14,8 @@ from functools import cache
 from threading import Lock
 from typing import TypeVar
 
+import numpy as np
+
 from rating_core.jit import config
 
 CHUNK_ROWS = 1 << 16
@@ -77,7 +79,7 @@ def run_chunks(task: Callable[[int, int], R], row_count: int, threads: int) -> l
 
 def check_threads(threads: int) -> None:
     """Raise TypeError if ``threads`` is no integer, ValueError if it is below 1."""
-    if not isinstance(threads, int) or isinstance(threads, bool):
+    if not isinstance(threads, int | np.integer) or isinstance(threads, bool):
         raise TypeError(f"threads must be an int, not {type(threads).__name__}")
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")

@@ -115,11 +115,14 @@ def _check_law(make, plan, position, question, quantity: int, unbounded: bool) -
         assert quantity == greatest, (plan, question)
     else:
         assert 0 <= quantity < greatest, (plan, question)
-        assert _amount(plan, position, before + quantity + 1) > limit, (plan, question)
+        after = before + quantity + 1
+        ends = _amount(plan, position, after) > limit or not _priced(plan, position, after)
+        assert ends, (plan, question)
     for mark in [before + quantity, *_landmarks(make, plan, position)]:
         for units in (mark - 1, mark, mark + 1):
             if before <= units <= before + quantity:
                 assert _amount(plan, position, units) <= limit, (plan, question)
+                assert _priced(plan, position, units), (plan, question)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -266,6 +266,51 @@ def test_out_receives_the_amounts(simple: BulkPlans) -> None:
     assert strided.tolist() == [value for row in range(10) for value in (row, 0)]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_out_may_overlap_the_inputs(threads: int) -> None:
+    """In place, shifted by a row, and over the plan column: inputs are read before they change."""
+    bulk = compile_bulk([_plan(_per_unit("0.03", discount_percent=Decimal("33.333333")))] * 2)
+    # amounts of 64 bits, of 128, and none, so that rows are priced in more than one pass
+    count = 2 * CHUNK_ROWS + 5
+    quantities = np.resize(np.array([7, 10**15, 3 * 10**17, INT64_MAX, 0]), count)
+    column = np.arange(count, dtype=np.int64) % 2
+    for plan_index in (1, column):
+        expected = rate_quantities(bulk, quantities, plan_index)
+        same = quantities.copy()
+        rate_quantities(bulk, same, plan_index, out=same, threads=threads)
+        np.testing.assert_array_equal(same, expected)
+        longer = np.append(quantities, 0)
+        rate_quantities(bulk, longer[:-1], plan_index, out=longer[1:], threads=threads)
+        np.testing.assert_array_equal(longer[1:], expected)
+    rate_quantities(bulk, quantities, column, out=column, threads=threads)
+    np.testing.assert_array_equal(column, expected)
+
+
+def test_a_misaligned_out_is_filled(simple: BulkPlans) -> None:
+    """An array at an odd address gets its amounts like any other."""
+    raw = np.zeros(8 * 9 + 1, dtype=np.uint8)
+    out = raw[1:].view(np.int64)
+    rate_quantities(simple, np.arange(9), 1, out=out)
+    assert out.tolist() == list(range(0, 18, 2))
+
+
+def test_without_plans_no_plan_can_be_named() -> None:
+    """Rows cannot be priced where there are no plans, and the error says so."""
+    nothing = compile_bulk([])
+    for plan_index in (0, np.zeros(1, np.int32)):
+        with pytest.raises(ValueError, match="there are no plans"):
+            rate_batch(nothing, plan_index, np.zeros((1, 0), np.int64))
+        with pytest.raises(ValueError, match="there are no plans"):
+            rate_quantities(nothing, _column(1), plan_index)
+
+
+def test_numpy_integers_are_integers(simple: BulkPlans) -> None:
+    """Threads, charge and plan may come from an array."""
+    one = np.int64(1)
+    got = rate_quantities(simple, _column(3), one, charge=one - one, threads=one + one)
+    assert got.tolist() == [6]
+
+
 @pytest.mark.parametrize(
     ("quantities", "plan_index", "keys", "error", "message"),
     [
@@ -284,6 +329,12 @@ def test_out_receives_the_amounts(simple: BulkPlans) -> None:
         (_column(1), 0, {"charge": 2}, ValueError, "charge must be from 0 to 1, not 2"),
         (_column(1), 0, {"charge": -1}, ValueError, "charge must be from 0 to 1, not -1"),
         (_column(1), 0, {"charge": 1}, ValueError, "plan 0 has no charge 1"),
+        (_column(1), 0, {"charge": 0.0}, TypeError, "charge must be an int, not float"),
+        (_column(1), 0, {"charge": "0"}, TypeError, "charge must be an int, not str"),
+        (_column(1), 0, {"charge": False}, TypeError, "charge must be an int, not bool"),
+        (_column(1), 0, {"threads": 1.0}, TypeError, "threads must be an int, not float"),
+        (np.ma.masked_array(_column(1)), 0, {}, TypeError, "quantities must have no mask"),
+        (_column(1), np.ma.masked_array(_column(0)), {}, TypeError, "plan_index must have no mask"),
         (_column(1), np.zeros(1, np.int32), {"charge": 1}, ValueError, "plan 0 has no charge 1"),
         (_column(1), 0, {"threads": 0}, ValueError, "threads must be at least 1"),
         (_column(1), 0, {"out": np.zeros(2, np.int64)}, ValueError, "out must have 1 rows"),

@@ -59,6 +59,17 @@ def test_columns_of_other_widths(kind):
         assert list(request.plan_index) == [3, 0, 100]
 
 
+@pytest.mark.parametrize("kind", [">i8", ">i4", ">u8", "<i8", "<i2"])
+def test_columns_of_other_byte_orders(kind):
+    """Numbers are sent, not bytes: big-endian columns are turned round."""
+    index = np.array([1, 0, 1], ">u4")
+    request = sent(
+        RateBatch(quantities=[np.array([1, 2, 300], kind)], plans=["a", "b"], plan_index=index)
+    )
+    assert list(request.quantities[0].units) == [1, 2, 300]
+    assert list(request.plan_index) == [1, 0, 1]
+
+
 def test_plans_by_name_version_and_whole():
     """A dictionary takes ids, resource names, documents and messages."""
     plans = ["a", "plans/b", "plans/c/versions/2", PLAN, sent_plan()]
@@ -92,6 +103,12 @@ def sent_plan():
         (RateBatch(quantities=[[1.5]]), TypeError, "integers"),
         (RateBatch(quantities=[[Decimal(1)]]), TypeError, "integers"),
         (RateBatch(quantities=[np.array([1.5])]), TypeError, "integers"),
+        (RateBatch(quantities=[[1, True]]), TypeError, "integers, got a bool"),
+        (RateBatch(quantities=[[1]], plan_index=[False]), TypeError, "plan_index: .* got a bool"),
+        (RateBatch(quantities=[np.array([True])]), TypeError, "integers"),
+        (RateBatch(quantities=[np.array(["2026"], "M8[s]")]), TypeError, "got datetime64"),
+        (RateBatch(quantities=["12"]), TypeError, "integers, got str"),
+        (RateBatch(quantities=[np.array([1], object)]), TypeError, "integers"),
         (RateBatch(quantities=[np.zeros((2, 2), np.int64)]), TypeError, "one dimension"),
         (RateBatch(quantities=[[1]], plans=[{"nonsense": 1}]), PlanDocumentError, "nonsense"),
     ],

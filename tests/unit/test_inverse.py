@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from random import Random
 
 import numpy as np
 import pytest
 
-from rating_core.bulk import compile_bulk
+from rating_core.bulk import OUT_OF_RANGE_AMOUNT, compile_bulk
 from rating_core.catalog import (
     Aggregation,
     BillingPeriod,
@@ -19,9 +20,16 @@ from rating_core.catalog import (
     Tier,
 )
 from rating_core.inverse import max_quantity
+from rating_core.marginal import rate_delta
 from rating_core.threads import CHUNK_ROWS
 from rating_core.units import INT64_MAX, INT64_MIN, RoundingMode
 
+TIERED = (
+    ChargeModel.GRADUATED,
+    ChargeModel.VOLUME,
+    ChargeModel.STAIRSTEP,
+    ChargeModel.GRADUATED_PERCENTAGE,
+)
 METERS = (Meter("tokens", Aggregation.SUM), Meter("hours", Aggregation.SUM, scale=12))
 
 
@@ -111,13 +119,13 @@ def test_an_entry_fee_is_paid_with_the_first_unit_of_its_tier():
 
 
 def test_what_nothing_exceeds_is_unbounded():
-    """Free tails, flat fees, reached maxima and full discounts: 2^63 − 1 − before, flagged."""
+    """Free tails, flat fees and reached maxima: 2^63 − 1 − before, flagged."""
     free_tail = _tiers(("10", "1", "0"), (None, "0", "0"))
     plans = [
         _per_unit("0"),
         _plan(_charge(ChargeModel.GRADUATED, tiers=free_tail)),
         _plan(_charge(ChargeModel.FLAT_FEE, amount="5", meter=None)),
-        _per_unit("2", maximum_amount="10"),
+        _per_unit("0.01", maximum_amount="0.10"),
         _per_unit("0.01", discount_percent="100"),
         _per_unit("0.01", maximum_amount="1", minimum_amount="3"),
         _plan(_charge(ChargeModel.PACKAGE, package_price="0")),
@@ -125,6 +133,56 @@ def test_what_nothing_exceeds_is_unbounded():
     for plan in plans:
         assert _ask(plan, 7, 1000) == (INT64_MAX - 7, True), plan
     assert _ask(_per_unit("2", maximum_amount="10"), 0, 999) == (4, False)
+
+
+def test_what_has_no_price_is_not_affordable():
+    """Where a model's amount does not fit, q ends, though a maximum or a discount is affordable."""
+    last = INT64_MAX // 200
+    assert _ask(_per_unit("2", maximum_amount="10"), 7, 1000) == (last - 7, False)
+    assert _ask(_per_unit("2", discount_percent="100"), 7, 0) == (last - 7, False)
+    assert _ask(_per_unit("2", maximum_amount="10"), last, 0) == (0, False)
+    assert _ask(_per_unit("999999999999999", maximum_amount="10"), 0, 1000) == (92, False)
+    # 3.00 a unit up to 2^62 units, of which most have no price, then 0.01: from there on all have
+    tiers = _tiers((str(1 << 62), "3", "0"), (None, "0.01", "0"))
+    volume = _plan(_charge(ChargeModel.VOLUME, tiers=tiers, maximum_amount="10"))
+    assert _ask(volume, 0, 1000) == (INT64_MAX // 300, False)
+    assert _ask(volume, 1 << 60, 1000) == (0, False)
+    assert _ask(volume, (1 << 62) + 1, 0) == (INT64_MAX - (1 << 62) - 1, True)
+    size = {"package_size": "10", "package_price": "90000000000000", "maximum_amount": "1"}
+    blocks = INT64_MAX // 9_000_000_000_000_000
+    assert _ask(_plan(_charge(ChargeModel.PACKAGE, **size)), 0, 100) == (10 * blocks, False)
+
+
+@pytest.mark.parametrize("model", [*TIERED, ChargeModel.PER_UNIT, ChargeModel.PACKAGE])
+def test_every_affordable_quantity_has_a_price(model: ChargeModel):
+    """Dear small plans with maxima and discounts: as counted one by one with `rate_delta`."""
+    draw = Random(model.value)
+    for _ in range(60):
+        dear = [draw.randrange(1, 10**15) for _ in range(4)]
+        bounds = [*(str(bound) for bound in sorted(draw.sample(range(1, 60), 3))), None]
+        rows = [(bound, str(price), "0") for bound, price in zip(bounds, dear, strict=True)]
+        tiers = tuple(
+            Tier(tier.up_to, tier.unit_price, Decimal(dear[0] % 10**9), Decimal(dear[1]))
+            for tier in _tiers(*rows)
+        )
+        bound = draw.choice([None, str(draw.randrange(10**15))])
+        charge = _charge(
+            model,
+            unit_price=str(dear[0]),
+            package_size=str(dear[1] % 5 + 1),
+            package_price=str(dear[2]),
+            tiers=tiers if model in TIERED else (),
+            maximum_amount=None if bound is None else Decimal(bound),
+            discount_percent=draw.choice(["0", "50", "100"]),
+        )
+        bulk = compile_bulk([_plan(charge, scale=draw.choice([2, 4]))])
+        before, budget = draw.randrange(70), draw.choice([0, 10**17, INT64_MAX])
+        steps = np.arange(1, 200)
+        deltas = rate_delta(bulk, 0, 0, np.full(199, before), steps)
+        good = (deltas != OUT_OF_RANGE_AMOUNT) & (deltas <= budget)
+        expected = 199 if good.all() else int(np.argmin(good))
+        answer = max_quantity(bulk, 0, 0, np.array([before]), np.array([budget])).quantities[0]
+        assert min(int(answer), 199) == expected, (charge, before, budget)
 
 
 @pytest.mark.parametrize("count", [2, 16, 17, 40])
@@ -197,6 +255,8 @@ def test_numbers_beyond_128_bits_are_exact():
         discount_percent="12.345678",
         meter="hours",
     )
+    # 12 % less, so that the amount before the discount fits too
+    budget = 8 * 10**18
     fee = units * (10**8 - 12345678)
     blocks = ((2 * budget + 1) * 10**18 - 1) // (2 * fee)
     assert _ask(_plan(package), 0, budget) == (blocks * 333333333333 + 1, False)

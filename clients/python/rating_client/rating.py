@@ -190,7 +190,13 @@ def _column_bytes(column: Any, code: Literal["q", "I"], what: str) -> Buffer:
     """Return a column's values as little-endian bytes of the array type ``code``."""
     if isinstance(column, list | tuple | range):
         return _packed(column, code, what)
-    view = memoryview(column)
+    if _is_numpy(column) and not column.dtype.isnative:
+        column = column.astype(column.dtype.newbyteorder("="))
+    try:
+        view = memoryview(column)
+    except (TypeError, ValueError):
+        kind = getattr(column, "dtype", type(column).__name__)
+        raise TypeError(f"{what}: expected integers, got {kind}") from None
     letter = (view.format or "").lstrip("@=<")
     if view.ndim != 1 or letter not in _INTEGERS:
         raise TypeError(f"{what}: expected one dimension of integers, got format {view.format!r}")
@@ -205,6 +211,8 @@ def _column_bytes(column: Any, code: Literal["q", "I"], what: str) -> Buffer:
 
 
 def _packed(values: Sequence[int], code: Literal["q", "I"], what: str) -> bytes:
+    if bool in set(map(type, values)):
+        raise TypeError(f"{what}: expected integers, got a bool")
     try:
         packed = array(code, values)
     except OverflowError:

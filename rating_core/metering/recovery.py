@@ -26,22 +26,25 @@ from rating_core.metering.entry import decode_envelope
 from rating_core.metering.protocol import LogEntry, LogPage, Machine, ReadLog, chain_token
 
 RecoveryCommand = ListArchive | LoadSnapshot | ReadSegment | ReadLog
+_PAGE_ENTRIES = 64
+
 Recovery = Generator[RecoveryCommand, Any, str]
 
 
-def recover(machine: Machine, first: LogEntry, before: int | None = None) -> Recovery:
+def recover(machine: Machine, first: LogEntry) -> Recovery:
     """Bring ``machine`` to a state from which the log can be read on (P9, P10).
 
-    ``first`` is the first entry that the log still has after the machine's version. ``before``:
-    a version that the state should not pass if it can be helped, because an entry of unknown
-    outcome is to be looked for after it (P3). Returns "" when the machine stands at a version of
-    this log, at first.version − 1 or later; otherwise why it cannot, with the machine reset.
+    ``first`` is the first entry that the log still has after the machine's version. Returns "" when
+    the machine stands at a version of this log, at first.version − 1 or later; otherwise why it
+    cannot, with the machine reset.
     """
     machine.reset()
     listing: Listing = yield ListArchive()
     if listing.problem:
         return f"the log begins with entry {first.version}: {listing.problem}"
-    for name in _preferred(listing, first.version - 1, before):
+    for name in sorted(listing.snapshots, reverse=True):
+        if name.version < first.version - 1:
+            break
         known = yield from _in_log(name, first)
         if known and (yield from _restore(machine, name)):
             return ""
@@ -64,18 +67,29 @@ def in_log(name: SnapshotName | SegmentName, page: LogPage) -> bool:
     )
 
 
-def _preferred(listing: Listing, least: int, before: int | None) -> list[SnapshotName]:
-    """Return the snapshots at ``least`` or later: the newest first, those past ``before`` last."""
-    fit = sorted((s for s in listing.snapshots if s.version >= least), reverse=True)
-    if before is None:
-        return fit
-    return sorted(fit, key=lambda name: name.version >= before)
-
-
 def _in_log(name: SnapshotName, first: LogEntry) -> Generator[ReadLog, LogPage, bool]:
     if name.version == first.version - 1:
         return name.token == first.previous
     return in_log(name, (yield ReadLog(name.version - 1, 1)))
+
+
+def tokens_to(
+    first: LogEntry, version: int
+) -> Generator[ReadLog, LogPage, list[tuple[int, bytes]]]:
+    """Return (version, token) from the entry before ``first`` up to ``version``, as the log has it.
+
+    Fewer where the log has been trimmed meanwhile.
+    """
+    found = [(first.version - 1, first.previous)]
+    while found[-1][0] < version:
+        page = yield ReadLog(found[-1][0], _PAGE_ENTRIES)
+        for entry in page.entries:
+            if (entry.version - 1, entry.previous) != found[-1] or entry.version > version:
+                return found
+            found.append((entry.version, chain_token(entry.previous, entry.entry)))
+        if not page.entries:
+            break
+    return found
 
 
 def _restore(machine: Machine, name: SnapshotName) -> Generator[LoadSnapshot, Any, bool]:

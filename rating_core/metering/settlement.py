@@ -30,7 +30,7 @@ from rating_core.metering.protocol import (
     TurnReply,
     chain_token,
 )
-from rating_core.metering.recovery import Recovery, recover
+from rating_core.metering.recovery import Recovery, recover, tokens_to
 
 PAGE_ENTRIES = 64
 FIRST_PAGE_ENTRIES = 8
@@ -220,11 +220,25 @@ class Settlement(Outbox):
     def _behind(self, entry: LogEntry) -> None:
         """The log goes on later than our state: the archive has what lies between."""
         if self._whole:
-            unknown = min((batch.version for batch in self._lost_track.values()), default=None)
-            self._recovery = recover(self._machine, entry, unknown)
+            self._recovery = self._recovering(entry)
             self._recover(None)
         else:
             self._rebuild()
+
+    def _recovering(self, first: LogEntry) -> Recovery:
+        problem = yield from recover(self._machine, first)
+        if problem:
+            return problem
+        self._known.clear()
+        version, token = self._machine.version, self._machine.token
+        if self._former or self._lost_track:
+            # The snapshot stands after entries that we knew, or look for: the log has them (P3).
+            for seen in (yield from tokens_to(first, version)):
+                self._recognise(*seen)
+        if not self._known or self._known[-1] != (version, token):
+            self._known.clear()
+            self._learn(version, token)
+        return ""
 
     def _recover(self, reply: Reply | None) -> None:
         if self._recovery is None:
@@ -236,8 +250,6 @@ class Settlement(Outbox):
             if end.value:
                 self._unreadable(end.value)
             else:
-                self._known.clear()
-                self._learn(self._machine.version, self._machine.token)
                 self._read_on()
         else:
             self._send(command, self._recover)
@@ -258,7 +270,10 @@ class Settlement(Outbox):
             self._roll_back()  # P3: a foreign entry has taken the place of ours
         envelope = decode_envelope(entry.entry)
         self._machine.apply(envelope.body, envelope.now, entry.version, token)
-        self._learn(entry.version, token)
+        self._recognise(entry.version, token)
+
+    def _recognise(self, version: int, token: bytes) -> None:
+        self._learn(version, token)
         own = self._lost_track.pop(token, None)
         if own is not None:
             self._deliver(own)

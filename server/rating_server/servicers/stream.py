@@ -142,6 +142,11 @@ async def answer_in_order(
     """
     waiting: asyncio.Queue[asyncio.Task[tuple[Answer, int]] | None] = asyncio.Queue()
     slots = asyncio.Semaphore(limit)
+    failed = asyncio.Event()
+
+    def note(task: asyncio.Task[tuple[Answer, int]]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            failed.set()
 
     async def read(holding: Holding) -> None:
         try:
@@ -149,9 +154,12 @@ async def answer_in_order(
                 await slots.acquire()
                 await holding.room()
                 data = await _next_request(requests, gate.draining)
-                if data is None:
+                if data is None or failed.is_set():
+                    # After an error nothing more is read: the stream ends when its answers before
+                    # the error are taken, which a sender that does not read puts off for ever.
                     return
                 answering = asyncio.create_task(_answer(data, handle, holding))
+                answering.add_done_callback(note)
                 waiting.put_nowait(answering)
                 if answers_grow and not holding.answer_bytes:
                     await asyncio.wait({answering})
@@ -185,7 +193,11 @@ async def _answer(
 ) -> tuple[Answer, int]:
     """Return the answer to a request, and the bytes that are held for it until it is taken."""
     size = max(len(data), holding.answer_bytes)
-    holding.take(size)
+    try:
+        holding.take(size)
+    except Failure:
+        data = b""  # the error's traceback would keep the bytes for which there was no room
+        raise
     try:
         answer = await handle(data)
         holding.answer_bytes = len(answer) if isinstance(answer, bytes) else answer.ByteSize()

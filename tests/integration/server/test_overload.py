@@ -1,0 +1,126 @@
+"""More than a server can take: memory stays bounded, and nobody waits without end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from ratewright.v1 import usage_service_pb2 as usage
+
+JANUARY_US = 1_767_225_600_000_000
+ROWS = 20_000
+STREAMS = 16
+WAITING_MIB = 32
+WATCHED_S = 5
+
+
+def _resident_mib(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def _refused_batch() -> usage.IngestUsageRequest:
+    """A batch of records that are all refused, so that its answer names each of them."""
+    ids = [f"greedy-{row:08d}" for row in range(ROWS)]
+    return usage.IngestUsageRequest(
+        batch=usage.UsageBatch(
+            customers=["nobody"],
+            meters=[usage.BatchMeter(meter="no-such-meter")],
+            customer_index=[0] * ROWS,
+            event_ids="".join(ids).encode(),
+            event_id_lengths=[len(each) for each in ids],
+            quantities=[1] * ROWS,
+            event_times_micros=[JANUARY_US] * ROWS,
+        )
+    )
+
+
+def test_streams_that_never_read_do_not_fill_the_memory(server_factory):
+    """16 senders that take no answers: whatever they send, the server grows by a bounded amount."""
+    server = server_factory("--max-bytes-in-flight", str(WAITING_MIB << 20)).start()
+    assert server.process is not None
+    request = _refused_batch()
+    before = _resident_mib(server.process.pid)
+    sent = [0] * STREAMS
+    stop = threading.Event()
+
+    def requests(stream: int) -> Iterator[usage.IngestUsageRequest]:
+        while not stop.is_set():
+            sent[stream] += 1
+            yield request
+
+    calls = [server.usage.IngestUsage(requests(stream)) for stream in range(STREAMS)]
+    try:
+        grown = []
+        expires = time.monotonic() + WATCHED_S
+        while time.monotonic() < expires:
+            time.sleep(0.2)
+            grown.append(_resident_mib(server.process.pid) - before)
+        # What waits, in gRPC and as columns, code at its first use, answers: but not what was sent,
+        # which took 1,400 MiB while failed streams were read on.
+        assert sum(sent) > 4 * STREAMS
+        assert max(grown) < 20 * WAITING_MIB, grown
+    finally:
+        stop.set()
+        for call in calls:
+            call.cancel()
+
+
+def test_a_store_that_stands_still_is_unavailable_in_time(server_factory, road):
+    """SIGSTOP of the store: UNAVAILABLE within the deadline; afterwards a resend counts once."""
+    server = server_factory("--store-timeout", "500").start()
+    road.subscribe(server, "still", "still-customer")
+    request = usage.RecordUsageRequest(
+        records=[road.record("one", "still-customer", "still-tokens", "1")]
+    )
+    os.kill(server.store_pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(grpc.RpcError) as caught:
+            server.usage.RecordUsage(request, timeout=20)
+        assert time.monotonic() - began < 5
+        code, reason, _ = road.error_of(caught.value)
+        assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+    finally:
+        os.kill(server.store_pid, signal.SIGCONT)
+    expires = time.monotonic() + 30
+    while True:
+        try:
+            (result,) = server.usage.RecordUsage(request, timeout=20).results
+            break
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > expires:
+                raise
+            time.sleep(0.1)
+    assert result.status in (usage.RECORD_STATUS_ACCEPTED, usage.RECORD_STATUS_DUPLICATE)
+    asked = usage.GetUsageRequest(customer="still-customer")
+    asked.time.FromMicroseconds(JANUARY_US)
+    assert [counter.value for counter in server.usage.GetUsage(asked).counters] == ["1"]
+
+
+def test_a_full_id_index_refuses_and_forgets_nothing(server_factory, road):
+    """P15: with no room for new ids they are RESOURCE_EXHAUSTED; known ones stay DUPLICATE."""
+    server = server_factory("--max-ids", "1000", "--shards", "1").start()
+    road.subscribe(server, "full", "full-customer")
+
+    def record(first: int, count: int) -> list[int]:
+        records = [
+            road.record(f"id-{number}", "full-customer", "full-tokens", "1")
+            for number in range(first, first + count)
+        ]
+        request = usage.RecordUsageRequest(records=records)
+        return [result.status for result in server.usage.RecordUsage(request).results]
+
+    assert set(record(0, 900)) == {usage.RECORD_STATUS_ACCEPTED}
+    with pytest.raises(grpc.RpcError) as caught:
+        record(900, 200)
+    code, reason, _ = road.error_of(caught.value)
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL")
+    assert set(record(0, 900)) == {usage.RECORD_STATUS_DUPLICATE}

@@ -194,10 +194,10 @@ def test_calls_that_wait_share_an_entry(bench):
 
 
 def test_a_small_call_waits_for_company_while_an_entry_is_in_flight(bench):
-    """With an entry in flight calls wait 2 ms, or until 16 KB wait."""
+    """With an entry in flight calls wait 2 ms, or until 40 KB wait."""
     bench.submit("a")
     assert bench.submit("b") == []
-    assert kinds(bench.submit("c" * 2000)) == [Commit]
+    assert kinds(bench.submit("c" * 5000)) == [Commit]
 
 
 def test_an_entry_has_a_nonce(bench):

@@ -71,6 +71,7 @@ def test_streams_that_never_read_do_not_fill_the_memory(server_factory):
         stop.set()
         for call in calls:
             call.cancel()
+        server.kill()
 
 
 def test_a_store_that_stands_still_is_unavailable_in_time(server_factory, road):
@@ -85,7 +86,7 @@ def test_a_store_that_stands_still_is_unavailable_in_time(server_factory, road):
         began = time.monotonic()
         with pytest.raises(grpc.RpcError) as caught:
             server.usage.RecordUsage(request, timeout=20)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
         code, reason, _ = road.error_of(caught.value)
         assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
     finally:

@@ -47,6 +47,9 @@ def test_streams_that_never_read_do_not_fill_the_memory(server_factory):
     server = server_factory("--max-bytes-in-flight", str(WAITING_MIB << 20)).start()
     assert server.process is not None
     request = _refused_batch()
+    for answer in server.usage.IngestUsage(iter([request] * 4)):
+        assert answer.rejected_count == ROWS
+    # Code, compiled or loaded at its first use, is in memory by now.
     before = _resident_mib(server.process.pid)
     sent = [0] * STREAMS
     stop = threading.Event()

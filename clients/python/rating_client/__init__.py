@@ -40,6 +40,7 @@ from rating_client.errors import (
 )
 from rating_client.options import ClientOptions, WriterOptions
 from rating_client.rating import RateBatch, RatedBatch, RatedPlan
+from rating_client.routes import ServerInfo, Topology
 from rating_client.values import (
     Counter,
     CounterBand,
@@ -85,9 +86,11 @@ __all__ = [
     "RecordStatus",
     "RejectReason",
     "ResourceExhausted",
+    "ServerInfo",
     "Statement",
     "StatementLine",
     "StatementSlice",
+    "Topology",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",

@@ -25,6 +25,7 @@ from rating_client.delivery import OnBatch
 from rating_client.errors import error_from_rpc
 from rating_client.options import ClientOptions, WriterOptions
 from rating_client.rating import RATE_PATH, RateBatch, RatedBatch, RateStream, SentBatches
+from rating_client.routes import ASK_TIMEOUT_SECONDS, Routes, Topology, get_topology
 from rating_client.values import RecordOutcome, Statement, Usage, UsageRecord
 
 Answer = TypeVar("Answer")
@@ -39,9 +40,11 @@ class AsyncClient:
     def __init__(self, target: str, options: ClientOptions | None = None) -> None:
         self.options = options or ClientOptions()
         self.target = target
-        self._channel = self._connect(streams=False)
-        self._streams: grpc.aio.Channel | None = None
-        self._methods: dict[str, Any] = {}
+        self.routes = Routes(target, follow=self.options.follow_topology)
+        self._channel = self._connect(target, streams=False)
+        self._others: dict[str, grpc.aio.Channel] = {}
+        self._streams: dict[str, grpc.aio.Channel] = {}
+        self._methods: dict[tuple[str, str], Any] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,9 +59,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled. Close writers first."""
-        await self._channel.close()
-        if self._streams is not None:
-            await self._streams.close()
+        for channel in (self._channel, *self._others.values(), *self._streams.values()):
+            await channel.close()
 
     async def wait_until_ready(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for a server that starts; return whether one is there."""
@@ -69,32 +71,53 @@ class AsyncClient:
             return False
         return True
 
-    def _connect(self, *, streams: bool) -> grpc.aio.Channel:
+    def _connect(self, target: str, *, streams: bool) -> grpc.aio.Channel:
         arguments = self.options.channel_options(streams=streams)
         if self.options.credentials is None:
-            return grpc.aio.insecure_channel(self.target, arguments)
-        return grpc.aio.secure_channel(self.target, self.options.credentials, arguments)
+            return grpc.aio.insecure_channel(target, arguments)
+        return grpc.aio.secure_channel(target, self.options.credentials, arguments)
 
-    def stream_channel(self) -> grpc.aio.Channel:
-        """Return the channel of the writers' streams, which has no retries of its own."""
-        if self._streams is None:
-            self._streams = self._connect(streams=True)
-        return self._streams
+    def stream_channel(self, address: str | None = None) -> grpc.aio.Channel:
+        """Return the channel of the writers' streams to a server (default: the target).
 
-    async def _call(self, call: Call[Answer], timeout: float | None) -> Answer:
-        method = self._methods.get(call.method)
+        It has no retries of its own.
+        """
+        address = address or self.target
+        channel = self._streams.get(address)
+        if channel is None:
+            channel = self._streams[address] = self._connect(address, streams=True)
+        return channel
+
+    def _method(self, call: Call[Any], address: str) -> Any:
+        method = self._methods.get((call.method, address))
         if method is None:
-            method = self._methods[call.method] = self._channel.unary_unary(
+            channel = self._channel
+            if address != self.target:
+                if address not in self._others:
+                    self._others[address] = self._connect(address, streams=False)
+                channel = self._others[address]
+            method = self._methods[call.method, address] = channel.unary_unary(
                 f"/ratewright.v1.{call.method}",
                 request_serializer=type(call.request).SerializeToString,
                 response_deserializer=call.response.FromString,
             )
+        return method
+
+    async def _call(self, call: Call[Answer], timeout: float | None) -> Answer:
         deadline = self.options.timeout_seconds if timeout is None else timeout
-        try:
-            response = await method(call.request, timeout=deadline)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
-        return call.read(response)
+        expires = self.routes.clock() + deadline
+        for address in self.routes.in_turn():
+            left = expires - self.routes.clock()
+            try:
+                response = await self._method(call, address)(call.request, timeout=left)
+            except grpc.RpcError as error:
+                failed = error_from_rpc(error)
+                self.routes.no_answer(address, failed)
+                if not self.routes.worth_another(failed, expires):
+                    raise failed from error
+            else:
+                return call.read(response)
+        raise failed
 
     async def _pages(
         self, page: Callable[[str], Call[Page[Answer]]], timeout: float | None
@@ -196,6 +219,16 @@ class AsyncClient:
     ) -> list[RecordOutcome]:
         """Count 1 to 1,000 records and return one outcome each, in order (S7.3)."""
         return await self._call(calls.record_usage(records), timeout)
+
+    async def get_topology(self, *, timeout: float | None = None) -> Topology:
+        """Return the living servers of the store, and which shards each serves best."""
+        return await self._call(get_topology(), timeout)
+
+    async def ask_topology(self, address: str) -> Topology:
+        """Ask one server for the topology; for the writers."""
+        call = get_topology()
+        method = self._method(call, address)
+        return call.read(await method(call.request, timeout=ASK_TIMEOUT_SECONDS))
 
     async def get_usage(
         self, customer: str, time: datetime | None = None, *, timeout: float | None = None

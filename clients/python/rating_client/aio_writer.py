@@ -17,6 +17,7 @@ from ratewright.v1 import usage_service_pb2 as usage_api
 from rating_client.columns import UsageColumns
 from rating_client.delivery import BatchResult, OnBatch
 from rating_client.errors import RatewrightError, error_from_rpc
+from rating_client.lanes import Lane
 from rating_client.options import WriterOptions
 from rating_client.values import UsageRecord
 from rating_client.writer_core import (
@@ -71,14 +72,13 @@ class AsyncUsageWriter:
         epoch: int | None = None,
     ) -> None:
         """With ``producer_id`` the writer numbers its batches; as `UsageWriter`."""
-        self._core = WriterCore(options or WriterOptions(), producer_id, epoch)
+        self._core = WriterCore(options or WriterOptions(), producer_id, epoch, client.routes)
+        self._client = client
         self._on_batch = on_batch
-        self._open: Any = client.stream_channel().stream_stream(
-            INGEST_PATH, response_deserializer=usage_api.IngestUsageResponse.FromString
-        )
         self._work = _Signal()
         self._room = _Signal()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: dict[Lane, asyncio.Task[None]] = {}
+        self._asking: asyncio.Task[None] | None = None
         self._in_callback = False
 
     async def __aenter__(self) -> Self:
@@ -155,16 +155,20 @@ class AsyncUsageWriter:
             return counters
         finally:
             self._stop(None)
-            if self._task is not None:
-                await asyncio.wait([self._task])
+            tasks = [*self._tasks.values()]
+            if self._asking is not None:
+                self._asking.cancel()
+                tasks.append(self._asking)
+            if tasks:
+                await asyncio.wait(tasks)
 
     async def _confirm(self, timeout: float | None) -> None:
         """Let a sequenced producer's batches become durable in all shards; not for long (P13)."""
         limit = CONFIRM_SECONDS if timeout is None else min(timeout, CONFIRM_SECONDS)
         deadline = time.monotonic() + limit
-        self._core.delivery.confirm()
+        self._core.confirm()
         self._wake()
-        while not self._core.delivery.settled and time.monotonic() < deadline:
+        while not self._core.confirmed and time.monotonic() < deadline:
             await self._room.wait(deadline - time.monotonic())
 
     async def _wait(self, deadline: float | None, message: str) -> None:
@@ -185,42 +189,64 @@ class AsyncUsageWriter:
             self._core.check_open()
 
     def _wake(self) -> None:
-        if self._task is None and not self._core.stopped:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        for lane in self._core.lanes.all:
+            if lane not in self._tasks and not self._core.stopped:
+                self._tasks[lane] = asyncio.get_running_loop().create_task(self._run(lane))
         self._work.notify()
 
-    # The background task.
+    # The background task of each lane.
 
-    async def _run(self) -> None:
+    async def _run(self, lane: Lane) -> None:
         try:
-            while await self._wait_for_work():
-                await self._stream()
+            while await self._wait_for_work(lane):
+                await self._stream(lane)
         except BaseException as error:
             self._stop(error)
             if isinstance(error, asyncio.CancelledError):
                 raise
 
-    async def _wait_for_work(self) -> bool:
-        """Wait until a batch may be sent; return False when the writer stops."""
+    async def _wait_for_work(self, lane: Lane) -> bool:
+        """Wait until a batch may be sent; return False when the writer stops, or the lane ends."""
         while True:
             now = time.monotonic()
-            self._report(self._core.delivery.expired(now))
+            self._report(self._core.lanes.expired(lane, now))
             if self._core.stopped:
                 return False
-            if self._core.ready(now):
+            if self._core.ready(lane, now):
+                self._wake()  # a buffer that was due may be for other lanes too
                 return True
-            await self._work.wait(self._core.seconds_to_work(now))
+            if self._core.lanes.retire(lane):
+                del self._tasks[lane]
+                return False
+            self._ask_topology()
+            await self._work.wait(self._core.seconds_to_work(lane, now))
 
-    async def _stream(self) -> None:
+    def _ask_topology(self) -> None:
+        """Ask who the servers are, if that is to be known."""
+        address = self._client.routes.to_ask()
+        if address is not None and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.get_running_loop().create_task(self._learn(address))
+
+    async def _learn(self, address: str) -> None:
+        try:
+            self._client.routes.learn(await self._client.ask_topology(address))
+        except grpc.RpcError:
+            self._client.routes.failed(address)
+        self._work.notify()
+
+    async def _stream(self, lane: Lane) -> None:
         """Open a stream and look after it until it ends."""
-        self._core.stream_opened()
-        call = self._open()
-        reader = asyncio.create_task(self._read(call))
-        sender = asyncio.create_task(self._send(call))
+        channel = self._client.stream_channel(self._core.stream_opened(lane))
+        opened: Any = channel.stream_stream(
+            INGEST_PATH, response_deserializer=usage_api.IngestUsageResponse.FromString
+        )
+        call = opened()
+        reader = asyncio.create_task(self._read(lane, call))
+        sender = asyncio.create_task(self._send(lane, call))
         for task in (reader, sender):
             task.add_done_callback(lambda _: self._work.notify())
         try:
-            overdue = await self._watch(reader, sender)
+            overdue = await self._watch(lane, reader, sender)
         finally:
             sender.cancel()
             call.cancel()
@@ -234,39 +260,44 @@ class AsyncUsageWriter:
         if not isinstance(error, RatewrightError):
             raise error
         if not self._core.stopped:
-            self._report(self._core.delivery.lost(error, time.monotonic()))
+            results = self._core.lanes.lost(lane, error, time.monotonic())
+            self._wake()
+            self._report(results)
 
-    async def _watch(self, reader: asyncio.Task[BaseException], sender: asyncio.Task[None]) -> bool:
+    async def _watch(
+        self, lane: Lane, reader: asyncio.Task[BaseException], sender: asyncio.Task[None]
+    ) -> bool:
         """Wait until the stream is over; return whether it is because an answer is overdue."""
         while True:
             now = time.monotonic()
             broken = sender.done() and sender.exception() is not None
             if reader.done() or broken or self._core.stopped:
                 return False
-            if self._core.delivery.stalled(now):
+            if lane.delivery.stalled(now):
                 return True
-            self._report(self._core.delivery.expired(now))
-            await self._work.wait(self._core.seconds_to_deadline(now))
+            self._report(self._core.lanes.expired(lane, now))
+            self._ask_topology()
+            await self._work.wait(self._core.seconds_to_deadline(lane, now))
 
-    async def _send(self, call: Any) -> None:
+    async def _send(self, lane: Lane, call: Any) -> None:
         """Send the batches of one stream as they become ready; ends with the stream."""
         while not self._core.stopped:
             now = time.monotonic()
-            batch = self._core.next_to_send(now)
+            batch = self._core.next_to_send(lane, now)
             if batch is None:
-                await self._work.wait(self._core.seconds_to_send(now))
+                await self._work.wait(self._core.seconds_to_send(lane, now))
                 continue
-            self._work.notify()  # its answer has a deadline now
+            self._wake()  # its answer has a deadline now, and other lanes may have work
             try:
                 await call.write(batch.request())
             except (grpc.RpcError, asyncio.InvalidStateError):
                 return  # the reader sees why the stream ended
 
-    async def _read(self, call: Any) -> BaseException:
+    async def _read(self, lane: Lane, call: Any) -> BaseException:
         """Take the answers of one stream until it ends; return why it ended."""
         try:
             async for answer in call:
-                results = self._core.delivery.answers(answer, time.monotonic())
+                results = self._core.lanes.answers(lane, answer, time.monotonic())
                 self._work.notify()
                 self._room.notify()
                 self._report(results)

@@ -26,6 +26,7 @@ from rating_client.delivery import OnBatch
 from rating_client.errors import error_from_rpc
 from rating_client.options import ClientOptions, WriterOptions
 from rating_client.rating import RATE_PATH, RateBatch, RatedBatch, RateStream, SentBatches
+from rating_client.routes import ASK_TIMEOUT_SECONDS, Routes, Topology, get_topology
 from rating_client.values import RecordOutcome, Statement, Usage, UsageRecord
 from rating_client.writer import UsageWriter
 
@@ -41,9 +42,11 @@ class Client:
     def __init__(self, target: str, options: ClientOptions | None = None) -> None:
         self.options = options or ClientOptions()
         self.target = target
-        self._channel = self._connect(streams=False)
-        self._streams: grpc.Channel | None = None
-        self._methods: dict[str, Any] = {}
+        self.routes = Routes(target, follow=self.options.follow_topology)
+        self._channel = self._connect(target, streams=False)
+        self._others: dict[str, grpc.Channel] = {}
+        self._streams: dict[str, grpc.Channel] = {}
+        self._methods: dict[tuple[str, str], Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -58,9 +61,8 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled. Close writers first."""
-        self._channel.close()
-        if self._streams is not None:
-            self._streams.close()
+        for channel in (self._channel, *self._others.values(), *self._streams.values()):
+            channel.close()
 
     def wait_until_ready(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for a server that starts; return whether one is there."""
@@ -70,32 +72,53 @@ class Client:
             return False
         return True
 
-    def _connect(self, *, streams: bool) -> grpc.Channel:
+    def _connect(self, target: str, *, streams: bool) -> grpc.Channel:
         arguments = self.options.channel_options(streams=streams)
         if self.options.credentials is None:
-            return grpc.insecure_channel(self.target, arguments)
-        return grpc.secure_channel(self.target, self.options.credentials, arguments)
+            return grpc.insecure_channel(target, arguments)
+        return grpc.secure_channel(target, self.options.credentials, arguments)
 
-    def stream_channel(self) -> grpc.Channel:
-        """Return the channel of the writers' streams, which has no retries of its own."""
-        if self._streams is None:
-            self._streams = self._connect(streams=True)
-        return self._streams
+    def stream_channel(self, address: str | None = None) -> grpc.Channel:
+        """Return the channel of the writers' streams to a server (default: the target).
 
-    def _call(self, call: Call[Answer], timeout: float | None) -> Answer:
-        method = self._methods.get(call.method)
+        It has no retries of its own.
+        """
+        address = address or self.target
+        channel = self._streams.get(address)
+        if channel is None:
+            channel = self._streams[address] = self._connect(address, streams=True)
+        return channel
+
+    def _method(self, call: Call[Any], address: str) -> Any:
+        method = self._methods.get((call.method, address))
         if method is None:
-            method = self._methods[call.method] = self._channel.unary_unary(
+            channel = self._channel
+            if address != self.target:
+                if address not in self._others:
+                    self._others[address] = self._connect(address, streams=False)
+                channel = self._others[address]
+            method = self._methods[call.method, address] = channel.unary_unary(
                 f"/ratewright.v1.{call.method}",
                 request_serializer=type(call.request).SerializeToString,
                 response_deserializer=call.response.FromString,
             )
+        return method
+
+    def _call(self, call: Call[Answer], timeout: float | None) -> Answer:
         deadline = self.options.timeout_seconds if timeout is None else timeout
-        try:
-            response = method(call.request, timeout=deadline)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
-        return call.read(response)
+        expires = self.routes.clock() + deadline
+        for address in self.routes.in_turn():
+            left = expires - self.routes.clock()
+            try:
+                response = self._method(call, address)(call.request, timeout=left)
+            except grpc.RpcError as error:
+                failed = error_from_rpc(error)
+                self.routes.no_answer(address, failed)
+                if not self.routes.worth_another(failed, expires):
+                    raise failed from error
+            else:
+                return call.read(response)
+        raise failed
 
     def _pages(
         self, page: Callable[[str], Call[Page[Answer]]], timeout: float | None
@@ -196,6 +219,15 @@ class Client:
     ) -> list[RecordOutcome]:
         """Count 1 to 1,000 records and return one outcome each, in order (S7.3)."""
         return self._call(calls.record_usage(records), timeout)
+
+    def get_topology(self, *, timeout: float | None = None) -> Topology:
+        """Return the living servers of the store, and which shards each serves best."""
+        return self._call(get_topology(), timeout)
+
+    def ask_topology(self, address: str) -> Any:
+        """Return the call that asks one server for the topology, under way; for the writers."""
+        call = get_topology()
+        return self._method(call, address).future(call.request, timeout=ASK_TIMEOUT_SECONDS)
 
     def get_usage(
         self, customer: str, time: datetime | None = None, *, timeout: float | None = None

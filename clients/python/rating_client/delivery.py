@@ -234,6 +234,20 @@ class Delivery:
         result = self.answered(answer, now)
         return [] if result is None else [result]
 
+    def withdraw(self) -> list[Batch]:
+        """Give up the batches that wait, for another delivery to `adopt`; in their order."""
+        batches = list(self._waiting)
+        self._waiting.clear()
+        self._suspects.difference_update(batch.number for batch in batches)
+        return batches
+
+    def adopt(self, batches: list[Batch]) -> None:
+        """Take batches that another delivery gave up; they keep what is known of them."""
+        for batch in batches:
+            batch.number = self._next_number
+            self._next_number += 1
+            self._waiting.append(batch)
+
     def opened(self) -> None:
         """A stream is being opened."""
 

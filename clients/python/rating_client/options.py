@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import grpc
 
 _IDEMPOTENT = {
-    "UsageService": ("RecordUsage", "GetUsage"),
+    "UsageService": ("RecordUsage", "GetUsage", "GetTopology"),
     "CatalogService": (
         "CreateMeter",
         "GetMeter",
@@ -40,6 +40,9 @@ class ClientOptions:
     """Channel credentials (TLS). Default: plaintext."""
     unary_attempts: int = 5
     """Most tries of a unary call that finds the server UNAVAILABLE, 1 to 5; 1: no retry."""
+    follow_topology: bool = True
+    """Send records to the server of their shard where there are several; False: all to the target,
+    which is right too, but costs the servers more."""
     channel_arguments: tuple[tuple[str, str | int], ...] = ()
     """Further gRPC channel arguments; they win over the client's own."""
 

@@ -7,6 +7,7 @@ for the next batch. All state is in `WriterCore`, under one lock; the callback r
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,9 @@ from ratewright.v1 import usage_service_pb2 as usage_api
 from rating_client.columns import UsageColumns
 from rating_client.delivery import BatchResult, OnBatch
 from rating_client.errors import RatewrightError, error_from_rpc
+from rating_client.lanes import Lane
 from rating_client.options import WriterOptions
+from rating_client.routes import read_topology
 from rating_client.values import UsageRecord
 from rating_client.writer_core import (
     CLOSE_AFTER_ERROR_SECONDS,
@@ -70,17 +73,15 @@ class UsageWriter:
         ``epoch`` must be greater than that of every earlier writer of this producer; the default
         is the time in microseconds.
         """
-        self._core = WriterCore(options or WriterOptions(), producer_id, epoch)
+        self._core = WriterCore(options or WriterOptions(), producer_id, epoch, client.routes)
+        self._client = client
         self._on_batch = on_batch
-        self._open: Any = client.stream_channel().stream_stream(
-            INGEST_PATH, response_deserializer=usage_api.IngestUsageResponse.FromString
-        )
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
         self._reporting = threading.RLock()
         self._reporter: int | None = None
-        self._thread: threading.Thread | None = None
+        self._threads: dict[Lane, threading.Thread] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -173,17 +174,17 @@ class UsageWriter:
             return counters
         finally:
             self._stop(None)
-            if self._thread is not None:
-                self._thread.join()
+            for thread in list(self._threads.values()):
+                thread.join()
 
     def _confirm(self, timeout: float | None) -> None:
         """Let a sequenced producer's batches become durable in all shards; not for long (P13)."""
         limit = CONFIRM_SECONDS if timeout is None else min(timeout, CONFIRM_SECONDS)
         deadline = time.monotonic() + limit
         with self._lock:
-            self._core.delivery.confirm()
+            self._core.confirm()
             self._wake()
-            while not self._core.delivery.settled and time.monotonic() < deadline:
+            while not self._core.confirmed and time.monotonic() < deadline:
                 self._room.wait(deadline - time.monotonic())
 
     # The writing side, under the lock.
@@ -211,45 +212,76 @@ class UsageWriter:
             self._core.check_open()
 
     def _wake(self) -> None:
-        if self._thread is None and not self._core.stopped:
-            name = "ratewright-usage-writer"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread.start()
+        for lane in self._core.lanes.all:
+            if lane not in self._threads and not self._core.stopped:
+                name = "ratewright-usage-writer"
+                thread = threading.Thread(target=self._run, args=(lane,), name=name, daemon=True)
+                self._threads[lane] = thread
+                thread.start()
         self._work.notify_all()
 
-    # The background thread.
+    # The background thread of each lane.
 
-    def _run(self) -> None:
+    def _run(self, lane: Lane) -> None:
         try:
-            while self._wait_for_work():
-                self._stream()
+            while self._wait_for_work(lane):
+                self._stream(lane)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the next write must raise it
             self._stop(error)
 
-    def _wait_for_work(self) -> bool:
-        """Wait until a batch may be sent; return False when the writer stops."""
+    def _wait_for_work(self, lane: Lane) -> bool:
+        """Wait until a batch may be sent; return False when the writer stops, or the lane ends."""
         while True:
             with self._lock:
                 now = time.monotonic()
-                results = self._core.delivery.expired(now)
+                results = self._core.lanes.expired(lane, now)
                 if self._core.stopped:
                     return False
                 if not results:
-                    if self._core.ready(now):
+                    if self._core.ready(lane, now):
+                        self._wake()  # a buffer that was due may be for other lanes too
                         return True
-                    self._work.wait(self._core.seconds_to_work(now))
+                    if self._core.lanes.retire(lane):
+                        del self._threads[lane]
+                        return False
+            self._ask_topology()
+            with self._lock:
+                if not results and not self._core.stopped and not self._core.ready(lane, now):
+                    self._work.wait(self._core.seconds_to_work(lane, now))
             self._report(results)
 
-    def _stream(self) -> None:
+    def _ask_topology(self) -> None:
+        """Ask who the servers are, if that is to be known; the answer comes to another thread."""
+        address = self._client.routes.to_ask()
+        if address is None:
+            return
+        with contextlib.suppress(ValueError):  # the client is being closed
+            asked = self._client.ask_topology(address)
+            asked.add_done_callback(lambda call: self._told(address, call))
+
+    def _told(self, address: str, call: Any) -> None:
+        try:
+            self._client.routes.learn(read_topology(call.result()))
+        except (grpc.RpcError, grpc.FutureCancelledError):
+            self._client.routes.failed(address)
+        with self._lock:
+            self._work.notify_all()
+
+    def _stream(self, lane: Lane) -> None:
         """Open a stream and look after it until it ends."""
         stream = _Stream()
         with self._lock:
-            self._core.stream_opened()
-        call = self._open(self._requests(stream))
+            address = self._core.stream_opened(lane)
+        channel = self._client.stream_channel(address)
+        opened: Any = channel.stream_stream(
+            INGEST_PATH, response_deserializer=usage_api.IngestUsageResponse.FromString
+        )
+        call = opened(self._requests(lane, stream))
         name = "ratewright-usage-answers"
-        reader = threading.Thread(target=self._read, args=(call, stream), name=name, daemon=True)
+        given = (lane, call, stream)
+        reader = threading.Thread(target=self._read, args=given, name=name, daemon=True)
         reader.start()
-        overdue = self._watch(stream)
+        overdue = self._watch(lane, stream)
         call.cancel()
         # gRPC was seen not to end a call that met a dying server, even when it is cancelled; its
         # reader is then left behind, and takes nothing more because the stream is over.
@@ -259,10 +291,13 @@ class UsageWriter:
             stopped = self._core.stopped
             if not isinstance(error, RatewrightError):
                 raise error
-            results = [] if stopped else self._core.delivery.lost(error, time.monotonic())
+            results = []
+            if not stopped:
+                results = self._core.lanes.lost(lane, error, time.monotonic())
+                self._wake()
         self._report(results)
 
-    def _watch(self, stream: _Stream) -> bool:
+    def _watch(self, lane: Lane, stream: _Stream) -> bool:
         """Wait until the stream is over; return whether it is because an answer is overdue."""
         while True:
             with self._lock:
@@ -270,16 +305,17 @@ class UsageWriter:
                 if stream.over or self._core.stopped:
                     stream.over = True
                     return False
-                if self._core.delivery.stalled(now):
+                if lane.delivery.stalled(now):
                     stream.over = True
                     self._work.notify_all()
                     return True
-                results = self._core.delivery.expired(now)
+                results = self._core.lanes.expired(lane, now)
                 if not results:
-                    self._work.wait(self._core.seconds_to_deadline(now))
+                    self._work.wait(self._core.seconds_to_deadline(lane, now))
             self._report(results)
+            self._ask_topology()
 
-    def _requests(self, stream: _Stream) -> Iterator[bytes]:
+    def _requests(self, lane: Lane, stream: _Stream) -> Iterator[bytes]:
         """Yield the batches of one stream as they become ready; consumed by a thread of gRPC."""
         while True:
             with self._lock:
@@ -287,21 +323,23 @@ class UsageWriter:
                     now = time.monotonic()
                     if stream.over or self._core.stopped:
                         return
-                    batch = self._core.next_to_send(now)
+                    batch = self._core.next_to_send(lane, now)
                     if batch is not None:
-                        self._work.notify_all()  # its answer has a deadline now
+                        self._wake()  # its answer has a deadline now, and other lanes may have work
                         break
-                    self._work.wait(self._core.seconds_to_send(now))
+                    self._work.wait(self._core.seconds_to_send(lane, now))
             yield batch.request()
 
-    def _read(self, call: Iterable[usage_api.IngestUsageResponse], stream: _Stream) -> None:
+    def _read(
+        self, lane: Lane, call: Iterable[usage_api.IngestUsageResponse], stream: _Stream
+    ) -> None:
         """Take the answers of one stream until it ends."""
         try:
             for answer in call:
                 with self._lock:
                     if stream.over:
                         return
-                    results = self._core.delivery.answers(answer, time.monotonic())
+                    results = self._core.lanes.answers(lane, answer, time.monotonic())
                     self._work.notify_all()
                     self._room.notify_all()
                 self._report(results)

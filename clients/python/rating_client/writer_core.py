@@ -11,7 +11,9 @@ import grpc
 from rating_client.columns import Payload, RecordBuffer
 from rating_client.delivery import BatchResult, Delivery, Sendable
 from rating_client.errors import BatchFailed, RatewrightError, Unavailable, WriterClosed
+from rating_client.lanes import Lane, Lanes
 from rating_client.options import WriterOptions
+from rating_client.routes import Routes
 from rating_client.sequenced import SequencedDelivery
 from rating_client.values import RecordStatus, UsageRecord
 
@@ -84,12 +86,18 @@ class WriterCore:
     """State of one writer. Not thread-safe; times are seconds of a clock that only runs forward."""
 
     def __init__(
-        self, options: WriterOptions, producer_id: str | None = None, epoch: int | None = None
+        self,
+        options: WriterOptions,
+        producer_id: str | None = None,
+        epoch: int | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self.options = options
         self.named = producer_id is None
         """Whether records have event ids; those of a sequenced producer have none (P12)."""
-        self.delivery = _delivery(options, producer_id, epoch)
+        self.routes = Routes("") if routes is None else routes
+        fixed = producer_id is not None
+        self.lanes = Lanes(self.routes, lambda: _delivery(options, producer_id, epoch), fixed=fixed)
         self.stopped = False
         """Whether the writer takes nothing more and its work ends: closed, or a fatal error."""
         self._buffer = RecordBuffer(named=self.named)
@@ -107,10 +115,20 @@ class WriterCore:
         """Return what `take` needs of a record; errors as `RecordBuffer.read`."""
         return RecordBuffer.read(record, named=self.named)
 
-    def stream_opened(self) -> None:
-        """A stream is being opened."""
+    def stream_opened(self, lane: Lane) -> str:
+        """A stream is being opened for a lane; return the address to open it to."""
         self.streams += 1
-        self.delivery.opened()
+        lane.delivery.opened()
+        return lane.address
+
+    def confirm(self) -> None:
+        """The writer is closing, and all it was given is answered."""
+        self.lanes.home.delivery.confirm()
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether nothing has to be kept any more, once all is answered."""
+        return self.lanes.home.delivery.settled
 
     @property
     def written(self) -> int:
@@ -123,7 +141,7 @@ class WriterCore:
             self._counters,
             written=self._written,
             unanswered=self._unanswered,
-            resent_batches=self.delivery.resent_batches,
+            resent_batches=self.lanes.resent_batches,
             streams=self.streams,
         )
 
@@ -175,7 +193,7 @@ class WriterCore:
 
     def _put(self, payload: Payload, first_record: int) -> None:
         self._outstanding[first_record] = payload.record_count
-        self.delivery.put(payload, first_record)
+        self.lanes.put(payload, first_record)
 
     def seal(self) -> None:
         """Make a batch of what is buffered."""
@@ -184,39 +202,40 @@ class WriterCore:
             self._put(payload, self._written - payload.record_count)
 
     def _buffer_due_at(self) -> float | None:
-        if not len(self._buffer) or not self.delivery.idle_slot:
+        if not len(self._buffer) or not self.lanes.idle_slot:
             return None
         return self._buffer_opened_at + self.options.batch_delay_seconds
 
-    def ready(self, now: float) -> bool:
-        """Whether a batch may be sent now; a buffer that is due becomes one."""
+    def ready(self, lane: Lane, now: float) -> bool:
+        """Whether a batch may be sent on a lane now; a buffer that is due becomes one."""
         due_at = self._buffer_due_at()
         if due_at is not None and now >= due_at:
             self.seal()
-        return self.delivery.ready(now)
+        return lane.delivery.ready(now)
 
-    def next_to_send(self, now: float) -> Sendable | None:
-        """Return the next batch to send, or ``None`` if none may be sent now."""
-        return self.delivery.next_to_send(now) if self.ready(now) else None
+    def next_to_send(self, lane: Lane, now: float) -> Sendable | None:
+        """Return the next batch to send on a lane, or ``None`` if none may be sent now."""
+        return lane.delivery.next_to_send(now) if self.ready(lane, now) else None
 
-    def seconds_to_send(self, now: float) -> float | None:
+    def seconds_to_send(self, lane: Lane, now: float) -> float | None:
         """Return how long there is nothing to send if nothing happens; ``None``: without end."""
-        instants = [self.delivery.send_at(now), self._buffer_due_at()]
+        instants = [lane.delivery.send_at(now), self._buffer_due_at()]
         due = [instant for instant in instants if instant is not None]
         return max(0.0, min(due) - now) if due else None
 
-    def seconds_to_deadline(self, now: float) -> float | None:
+    def seconds_to_deadline(self, lane: Lane, now: float) -> float | None:
         """Return how long no deadline passes if nothing happens; ``None``: without end.
 
         Whoever only watches waits by this: a batch that is due but cannot leave, because the
         connection takes no more, would wake it without end.
         """
-        deadline = self.delivery.deadline(now)
-        return None if deadline is None else deadline - now
+        deadline = lane.delivery.deadline(now)
+        waits = [None if deadline is None else deadline - now, self.routes.seconds_to_ask()]
+        return min((wait for wait in waits if wait is not None), default=None)
 
-    def seconds_to_work(self, now: float) -> float | None:
+    def seconds_to_work(self, lane: Lane, now: float) -> float | None:
         """Return the shorter of both, for the time between streams."""
-        waits = [self.seconds_to_send(now), self.seconds_to_deadline(now)]
+        waits = [self.seconds_to_send(lane, now), self.seconds_to_deadline(lane, now)]
         return min((wait for wait in waits if wait is not None), default=None)
 
     def settled(self, record_count: int) -> bool:
@@ -242,7 +261,7 @@ class WriterCore:
             self._error = failed
         self._outstanding.pop(result.first_record, None)
         if failed is None:
-            self.delivery.reported(result)
+            self.lanes.home.delivery.reported(result)
         self._unanswered -= len(result)
         counters = self._counters
         self._counters = replace(
@@ -269,4 +288,4 @@ class WriterCore:
         cause = _closed() if self._error is None else self._error
         if not isinstance(cause, RatewrightError):
             cause = WriterClosed.because("the writer stopped", cause)
-        return self.delivery.abandon(cause)
+        return self.lanes.abandon(cause)

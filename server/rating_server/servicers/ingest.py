@@ -134,6 +134,7 @@ class IngestStream:
             answer = pb.IngestUsageResponse(batch_number=request.batch_number)
         answer.sequence = sequence
         answer.durable_sequence = stream.durable
+        answer.topology_revision = self._context.store.topology.revision
         return answer
 
 

@@ -202,3 +202,32 @@ def neutral_environment() -> dict[str, str]:
     """Return this process's environment without the settings, for a server of one's own."""
     prefix = str(Settings.model_config["env_prefix"])
     return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
+
+
+_STORED = ("acceptance_window", "max_series")
+"""Settings that the store keeps: one worker of several puts them in force."""
+_SUPERVISORS = ("workers", "port", "port_file", "data_dir", "redis_url", "stop_with_parent")
+
+
+def worker_environment(
+    settings: Settings, *, port: int, port_file: Path, store_url: str | None, configures: bool
+) -> dict[str, str]:
+    """Return the environment of a worker with these settings, but for what is its own.
+
+    ``store_url`` is that of the supervisor's embedded store, None if a URL is set. In the
+    environment, not on the command line: a URL may hold a password that others must not see.
+    """
+    given = settings.model_dump(exclude_none=True, exclude_defaults=True, exclude=set(_SUPERVISORS))
+    if not configures:
+        given = {name: value for name, value in given.items() if name not in _STORED}
+    given |= {"port": port, "port_file": port_file, "stop_with_parent": True}
+    if store_url is not None:
+        given |= {"redis_url": store_url, "store_disk": settings.data_dir.resolve()}
+        if settings.archive_place:
+            given["archive"] = settings.archive_place
+    elif settings.redis_url is not None:
+        given["redis_url"] = settings.redis_url.get_secret_value()
+    prefix = str(Settings.model_config["env_prefix"])
+    return neutral_environment() | {
+        (prefix + name).upper(): str(value) for name, value in given.items()
+    }

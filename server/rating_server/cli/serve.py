@@ -72,7 +72,12 @@ def _serve(**given: Any) -> None:
     from rating_server.ports import StoreError, StoreRefused
 
     try:
-        run(settings)
+        if settings.workers > 1:
+            from rating_server.supervisor import supervise
+
+            supervise(settings)
+        else:
+            run(settings)
     except (StoreError, StoreRefused, OSError) as error:
         raise CommandError(" ".join(str(error).split())) from None
 

@@ -75,7 +75,8 @@ class UsageServiceServicer:
         2. A batch, once numbered, never changes: on every stream and in every epoch it is sent with
         the same number and the same content. Batches above `durable_sequence` are kept, answered
         ones too; those at or below it may be dropped.
-        3. At most 1,024 batches above the last one of an unbroken row of answers may be sent.
+        3. No batch is sent that is more than 1,024 above the last answer of an unbroken row on this
+        stream (above `durable_sequence` before the first).
         4. Every request carries `answered_sequence`; it is what lets `durable_sequence` rise. A request
         with no more than that asks for it to be brought up at once, before a producer pauses or
         ends.

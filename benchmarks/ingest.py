@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -53,7 +53,7 @@ class Case:
 
 
 def _cases(customers: int) -> list[Case]:
-    """Return the cases with event ids; sequenced producers (`seq/…`) stand beside them."""
+    """Return the cases with event ids (`ids/…`) and of sequenced producers (`seq/…`)."""
     sizes = {1 << 10: 200_000, 8 << 10: 500_000, 64 << 10: 1_000_000}
     made = [
         Case(f"ids/{customers}/{_NAMES[size]}", Traffic(customers, size, records))
@@ -64,6 +64,11 @@ def _cases(customers: int) -> list[Case]:
     made.append(Case(f"{named}/zipf", Traffic(customers, batch, records, skewed=True)))
     made.append(Case(f"{named}/8-streams", Traffic(customers, batch, records, streams=8)))
     made.append(Case(f"{named}/resend", Traffic(customers, batch, records), resend=True))
+    for size, count in ((8 << 10, 1_000_000), (64 << 10, 4_000_000)):
+        name = f"seq/{customers}/{_NAMES[size]}"
+        made.append(Case(name, Traffic(customers, size, count, numbered=True)))
+        more = Traffic(customers, size, count, streams=8, numbered=True)
+        made.append(Case(f"{name}/8-streams", more))
     return made
 
 
@@ -136,7 +141,7 @@ class _Bench:
         if not self.quick:
             return traffic
         records = max(traffic.records // 4, 2 * traffic.batch * traffic.streams)
-        return Traffic(traffic.customers, traffic.batch, records, traffic.streams, traffic.skewed)
+        return replace(traffic, records=records)
 
     def _ours(self, case: Case, traffic: Traffic) -> tuple[float, dict[str, float]]:
         parts = columns_of(traffic, self.next_run())

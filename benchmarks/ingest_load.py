@@ -35,13 +35,17 @@ _SUBSCRIBING = 64
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What one run sends: ``records`` in batches, over ``streams`` at once."""
+    """What one run sends: ``records`` in batches, over ``streams`` at once.
+
+    ``numbered``: each stream is a sequenced producer, whose records have no event ids (P12).
+    """
 
     customers: int
     batch: int
     records: int
     streams: int = 1
     skewed: bool = False
+    numbered: bool = False
 
 
 def customer_numbers(traffic: Traffic, run: int) -> NDArray[np.int32]:
@@ -68,7 +72,7 @@ def columns_of(traffic: Traffic, run: int) -> list[UsageColumns]:
     rng = np.random.default_rng(SEED - run)
     count = traffic.records
     customers = customer_numbers(traffic, run)
-    ids = event_ids(run, count)
+    ids = b"" if traffic.numbered else event_ids(run, count)
     quantities = rng.integers(1, 1_000, count)
     times = JANUARY * 1_000_000 + rng.integers(0, _SPREAD_US, count)
     names = [f"c{number}" for number in range(traffic.customers)]
@@ -79,7 +83,7 @@ def columns_of(traffic: Traffic, run: int) -> list[UsageColumns]:
             customer_index=customers[begin : begin + share],
             meters=[("units", 0)],
             event_ids=ids[begin * _ID_DIGITS : (begin + share) * _ID_DIGITS],
-            event_id_lengths=np.full(min(share, count - begin), _ID_DIGITS, np.int32),
+            event_id_lengths=np.full(min(share, count - begin) * bool(ids), _ID_DIGITS, np.int32),
             quantities=quantities[begin : begin + share],
             event_times_micros=times[begin : begin + share],
         )
@@ -97,13 +101,14 @@ def send(client: Client, traffic: Traffic, parts: Sequence[UsageColumns]) -> dic
     )
     done: list[dict[str, int]] = []
 
-    def write(columns: UsageColumns) -> None:
-        with client.ingest(options=options) as writer:
+    def write(stream: int, columns: UsageColumns) -> None:
+        producer = f"bench-{stream}" if traffic.numbered else None
+        with client.ingest(options=options, producer_id=producer) as writer:
             writer.write_columns(columns)
             counters = writer.flush()
         done.append({"accepted": counters.accepted, "duplicate": counters.duplicate})
 
-    threads = [threading.Thread(target=write, args=(columns,)) for columns in parts]
+    threads = [threading.Thread(target=write, args=each) for each in enumerate(parts)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -101,6 +101,12 @@ def batch_checksum(batch: RecordBatch) -> int:
         digest.update(np.ascontiguousarray(batch.retraction, "|u1").data)
     for words in (batch.quantity, batch.event_time):
         digest.update(np.ascontiguousarray(words, "<i8").data)
+    if batch.attribute_set is not None:
+        digest.update(canonical_json([sorted(pairs) for pairs in batch.attribute_sets]))
+        digest.update(np.ascontiguousarray(batch.attribute_set, "<i4").data)
+    if batch.retraction is not None:
+        digest.update(b"retraction")
+        digest.update(np.ascontiguousarray(batch.retraction, "|u1").data)
     return int.from_bytes(digest.digest(), "little")
 
 

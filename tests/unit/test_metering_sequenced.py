@@ -333,6 +333,8 @@ def test_the_checksum_is_of_the_content():
         replace(batch, customer=batch.customer[::-1]),
         replace(batch, scales=[1, 0]),
         replace(batch, dimension_sets=[(("k", "v"),)]),
+        replace(batch, attribute_sets=[(("k", "v"),)], attribute_set=np.zeros(2, np.int32)),
+        replace(batch, retraction=np.zeros(2, np.bool_)),
     ]
     sums = {batch_checksum(other) for other in changed}
     assert len(sums | {batch_checksum(batch)}) == len(changed) + 1

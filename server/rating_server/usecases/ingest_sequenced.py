@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from rating_core.metering import sequenced
 from rating_core.metering.batch import RecordBatch
 from rating_core.metering.producer_stream import GAP, Opening, ProducerStream
 from rating_core.metering.producers import SEQUENCES_MAX
-from rating_core.metering.sequenced import ProducerAnswer, batch_checksum
-from rating_server.usecases.context import Context, reach
+from rating_core.metering.sequenced import ProducerAnswer, ProducerCall, batch_checksum
+from rating_server.ports import StoreError
+from rating_server.usecases.context import Context, failure_of_store, reach
 from rating_server.usecases.failure import Failure
 from rating_server.usecases.record_usage import Recorded
-
-T = TypeVar("T")
 
 MARK_INTERVAL_S = 5.0
 """How often shards that a producer's batches do not touch get its mark (P13)."""
@@ -62,21 +59,18 @@ class SequencedStream:
         checksum = batch_checksum(batch)
         parts = batch.split_by_shard(store.shard_count)
         stream.begin(sequence, [shard for shard, _, _ in parts])
+        calls = [(shard, stream.call(shard, sequence, checksum, part)) for shard, _, part in parts]
         outcome = np.zeros((2, len(batch)), np.uint8)
-
-        async def count_part(shard: int, rows: npt.NDArray[np.int64], part: RecordBatch) -> None:
-            call = stream.call(shard, sequence, checksum, part)
-            answer = await self._submit(shard, call, sequence)
+        answers = await self._submit(calls, sequence)
+        for (_, rows, _), answer in zip(parts, answers, strict=True):
             outcome[:, rows] = answer.outcome
-
-        await _all(count_part(*part) for part in parts)
         return Recorded(outcome[0], outcome[1])
 
     async def bring_up(self, *, everywhere: bool = False) -> None:
         """Raise the marks of the shards that lag; ``everywhere``: look at the others too."""
         stream = self._stream
         shards = range(self._context.store.shard_count) if everywhere else stream.lagging()
-        await _all(self._submit(shard, stream.mark_call(shard)) for shard in shards)
+        await self._submit([(shard, stream.mark_call(shard)) for shard in shards])
 
     async def keep_up(self) -> None:
         """Bring all marks up every 5 s, and find what a failover has lost; ends with a Failure."""
@@ -84,12 +78,14 @@ class SequencedStream:
             await asyncio.sleep(MARK_INTERVAL_S)
             await self.bring_up(everywhere=True)
 
-    async def _submit(self, shard: int, call: object, sequence: int = 0) -> ProducerAnswer:
-        answer: ProducerAnswer = await reach(self._context.store.submit(shard, call))
-        if answer.error:
-            raise _failure(answer, self._stream.producer, self._stream.epoch, sequence)
-        self._stream.heard(shard, answer, sequence)
-        return answer
+    async def _submit(
+        self, calls: Sequence[tuple[int, ProducerCall]], sequence: int = 0
+    ) -> list[ProducerAnswer]:
+        stream = self._stream
+        answers = await _submit_all(self._context, calls, stream.producer, stream.epoch, sequence)
+        for (shard, _), answer in zip(calls, answers, strict=True):
+            stream.heard(shard, answer, sequence)
+        return answers
 
 
 async def open_stream(
@@ -103,14 +99,13 @@ async def open_stream(
     store = context.store
     shards = range(store.shard_count)
 
-    async def tell(shard: int, call: object) -> ProducerAnswer:
-        answer: ProducerAnswer = await reach(store.submit(shard, call))
-        if answer.error:
-            raise _failure(answer, producer, epoch, 0)
-        return answer
+    async def tell(call: ProducerCall) -> list[ProducerAnswer]:
+        return await _submit_all(context, [(shard, call) for shard in shards], producer, epoch)
 
-    await _all(tell(shard, opening.fence()) for shard in shards)
-    states = await _all(reach(store.ask(shard, opening.question())) for shard in shards)
+    await tell(opening.fence())
+    states = await asyncio.gather(
+        *(reach(store.ask(shard, opening.question())) for shard in shards)
+    )
     error = opening.error(states)
     if error:
         newest = max(state.epoch for state in states)
@@ -119,18 +114,26 @@ async def open_stream(
     marks = [state.mark for state in states]
     settle = opening.settle(states)
     if settle is not None:
-        marks = [answer.mark for answer in await _all(tell(shard, settle) for shard in shards)]
+        marks = [answer.mark for answer in await tell(settle)]
     return SequencedStream(context, ProducerStream(producer, epoch, marks))
 
 
-async def _all(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """Await all calls, also when one fails; then raise the first failure."""
-    done = []
-    for outcome in await asyncio.gather(*calls, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome
-        done.append(outcome)
-    return done
+async def _submit_all(
+    context: Context,
+    calls: Sequence[tuple[int, ProducerCall]],
+    producer: str,
+    epoch: int,
+    sequence: int = 0,
+) -> list[ProducerAnswer]:
+    """Return the shards' answers; the Failure of the first that refuses or does not answer."""
+    answers: list[ProducerAnswer] = []
+    for outcome in await context.store.submit_all(calls):
+        if isinstance(outcome, StoreError):
+            raise failure_of_store(outcome) from outcome
+        if outcome.error:
+            raise _failure(outcome, producer, epoch, sequence)
+        answers.append(outcome)
+    return answers
 
 
 def _failure(answer: ProducerAnswer, producer: str, epoch: int, sequence: int) -> Failure:

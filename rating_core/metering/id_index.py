@@ -72,6 +72,8 @@ class IdIndex:
         """How many ids are remembered."""
         self.forgotten = False
         """Whether any id was ever forgotten: then an old record may no longer be recognised."""
+        self.stopped = False
+        """Set from outside while memory is full: the machine takes no new ids then (P15)."""
 
     def find(
         self,

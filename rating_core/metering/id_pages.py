@@ -42,7 +42,7 @@ def page_check(pages: NDArray[np.uint64], page: int) -> np.uint64:
     """Return the check of a page: any one changed word changes it, others all but surely."""
     check = wrap_add(_CHECK_BEGIN, np.uint64(page))
     for place in range(_CHECK):
-        check = wrap_add(rotl(check ^ pages[page, place], 29), check)
+        check = wrap_add(rotl(check ^ pages[page, place], 29), _CHECK_BEGIN)
     return check
 
 

@@ -54,6 +54,9 @@ class IdSource(Protocol):
     def rows_between(self, least: int, most: int) -> NDArray[np.uint64]:
         """Return the slots, in order, whose first words are in [least, most]."""
 
+    def check(self) -> None:
+        """Read everything; IdsDamaged if something is damaged."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunLayout:
@@ -169,6 +172,8 @@ def write_run(sources: Sequence[IdSource], segment: tuple[int, int], buffer: Buf
     pages = words[PAGE_WORDS : layout.fences_at // 8].reshape(-1, PAGE_WORDS)
     fences = words[layout.fences_at // 8 : layout.filter_at // 8]
     filter_words = words[layout.filter_at // 8 : layout.size // 8]
+    for source in sources:
+        source.check()
     chunks = -(-layout.count // _CHUNK_IDS)
     count = 0
     for chunk in range(chunks):

@@ -60,6 +60,15 @@ class IdSegment:
             self.sealed.append(self.table)
             self.table = IdTable()
 
+    def to_move(self, most_files: int) -> list[IdTable | IdRun]:
+        """Return the closed pieces that one file shall replace: all that are in memory.
+
+        Where more files than ``most_files`` would stand then, also the smaller files.
+        """
+        files = sorted((run for run in self.runs if not run.resident), key=lambda run: run.count)
+        joined = files[:-1] if len(files) >= most_files else []
+        return [*self.sealed, *(run for run in self.runs if run.resident), *joined]
+
     def exchange(self, pieces: Sequence[IdTable | IdRun], run: IdRun) -> bool:
         """Put a run in the place of closed pieces that it was written of; False if one is gone."""
         held = {id(piece) for piece in self.closed()}

@@ -103,7 +103,8 @@ class UsageShard:
 
     ``hash_key``: 16 random bytes of the store; two machines compare equal only under one key.
     ``meter_of`` looks a meter up in the catalogue; meters are immutable. ``max_ids``: beyond so
-    many remembered ids `decide` raises IndexFull rather than forget one (P15).
+    many remembered ids `decide` raises IndexFull rather than forget one (P15). ``ids``: the index,
+    whose closed pieces may be moved elsewhere; `reset` makes a new one.
     """
 
     sequenced_decision = SequencedDecision
@@ -117,7 +118,7 @@ class UsageShard:
     def reset(self) -> None:
         """Return to the empty log: version 0, EMPTY_TOKEN, now 0, nothing staged."""
         self.version, self.token, self.now = 0, EMPTY_TOKEN, 0
-        self._ids = IdIndex()
+        self.ids = IdIndex()
         self._counters = Counters()
         self._directory = Directory(self._hash_key)
         self._hash_names: dict[int, tuple[str, str]] = {}
@@ -143,7 +144,7 @@ class UsageShard:
         (call,) = calls
         if not isinstance(call, Control):
             raise TypeError(f"a usage shard does not take {type(call).__name__}")
-        remembered = all(self._ids.remembers_all(now, window) for window in self._view().windows())
+        remembered = all(self.ids.remembers_all(now, window) for window in self._view().windows())
         answer, entry = decide_control(
             call, self._view(), now, remembered, self._provisional_series
         )
@@ -169,8 +170,10 @@ class UsageShard:
         if result is None:
             return Decision(tuple(answers), None)
         in_flight = sum(len(earlier.keys.identities) for earlier in self._staged_records())
-        if self._ids.count + in_flight + len(result.entry) > self._max_ids:
-            raise IndexFull(f"the shard remembers {self._ids.count} ids, at most {self._max_ids}")
+        known = self.ids.count
+        if self.ids.stopped or known + in_flight + len(result.entry) > self._max_ids:
+            limit = "its memory is full" if self.ids.stopped else f"at most {self._max_ids}"
+            raise IndexFull(f"the shard remembers {known} ids, {limit}")
         return Decision(tuple(answers), encode_records(result.entry), result)
 
     def _decide_sequenced(self, calls: Sequence[ProducerCall], now: int) -> Decision:
@@ -200,7 +203,7 @@ class UsageShard:
         if named:
             for earlier in staged:
                 decision.find(partial(find_ids, earlier.provisional.ids))
-            decision.find(self._ids.find)
+            decision.find(self.ids.find)
         return decision.settle(
             standing_before(self._counters, decision.distinct, staged, weighted=decision.weighted)
         )
@@ -282,9 +285,9 @@ class UsageShard:
             if entry.producers:
                 self._producers.apply(entry.producers)
             else:
-                self._ids.insert(keys.identities, now, self._directory.settings.window_us)
+                self.ids.insert(keys.identities, now, self._directory.settings.window_us)
             self._add(self._counters, entry, keys, version, ())
-        self._ids.expire(now, self._directory.settings.window_us)
+        self.ids.expire(now, self._directory.settings.window_us)
         self.version, self.token, self.now = version, token, now
 
     def _add(
@@ -331,7 +334,7 @@ class UsageShard:
     # --- snapshots (P10) -------------------------------------------------------------------------
 
     def _folds(self) -> Folds:
-        return Folds(self._hash_key, self._directory, self._ids, self._counters, self._producers)
+        return Folds(self._hash_key, self._directory, self.ids, self._counters, self._producers)
 
     def snapshot(self) -> Snapshot:
         """Return the committed state as bytes, named by version and token (P10)."""
@@ -344,7 +347,7 @@ class UsageShard:
         """
         self.reset()
         folds = restored_folds(snapshot, self._hash_key)
-        self._directory, self._ids, self._counters = folds.directory, folds.ids, folds.counters
+        self._directory, self.ids, self._counters = folds.directory, folds.ids, folds.counters
         self._producers = folds.producers
         self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now
 

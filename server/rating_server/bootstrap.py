@@ -25,6 +25,8 @@ from rating_server.servicers.stream import Gate
 from rating_server.settings import Settings
 from rating_server.store.data_directory import DataDirectory
 from rating_server.store.embedded import EmbeddedStore
+from rating_server.store.id_files import IdFiles
+from rating_server.store.id_spill import IdSpill
 from rating_server.store.usage_store import RedisUsageStore, UsageStoreOptions, system_clock
 from rating_server.usecases.context import Context
 
@@ -118,6 +120,7 @@ def _build_store(settings: Settings) -> RedisUsageStore:
         window=settings.window,
         max_series=settings.max_series,
         max_ids=settings.max_ids,
+        spill=IdSpill(IdFiles(settings.spill_place), settings.id_memory),
         deadline=settings.store_timeout / 1_000,
         replicas=settings.replicas,
         trust=settings.trust_store_durability,

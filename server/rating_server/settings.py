@@ -130,8 +130,16 @@ class Settings(BaseSettings):
     max_ids: int = Field(
         100_000_000,
         ge=1_000,
-        description="Most event ids remembered in all shards, about 40 bytes each; beyond it new "
-        "ids are refused.",
+        description="Most event ids remembered in all shards, about 22 bytes each in memory and 19 "
+        "in files; beyond it new ids are refused.",
+    )
+    id_memory: int = Field(
+        4 * 1024**3,
+        ge=1024 * 1024,
+        description="Memory of the id index, bytes; what exceeds it goes to files in --spill-dir.",
+    )
+    spill_dir: Path | None = Field(
+        None, description="Directory for files of ids; not given: ids-spill in the data directory."
     )
     archive: str | None = Field(
         None,
@@ -183,6 +191,11 @@ class Settings(BaseSettings):
     def window(self) -> Window | None:
         """The acceptance window, None if it is not given."""
         return None if self.acceptance_window is None else parse_window(self.acceptance_window)
+
+    @property
+    def spill_place(self) -> Path:
+        """Where files of ids go; made when the first one is written."""
+        return self.data_dir / "ids-spill" if self.spill_dir is None else self.spill_dir
 
     @property
     def archive_place(self) -> str:

@@ -125,7 +125,7 @@ def test_the_id_index_stays_empty():
     log.shard._max_ids = 1
     for sequence in range(1, 5):
         log.send(sequence)
-    assert log.shard._ids.count == 0
+    assert log.shard.ids.count == 0
     one = RecordCall(batch_of([UsageRecord("a", "x", "e", 1, NOW)]))
     assert log.call(one).status.tolist() == [ACCEPTED]
 

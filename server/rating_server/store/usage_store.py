@@ -39,6 +39,7 @@ from rating_server.store.connection import CONNECTION_ERRORS
 from rating_server.store.driver import SessionDriver
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.guard import StoreGuard
+from rating_server.store.id_spill import IdSpill
 from rating_server.store.keys import LogKeys, catalogue_keys, shard_keys
 from rating_server.store.membership import Membership
 from rating_server.store.posting import post_all
@@ -66,6 +67,7 @@ class UsageStoreOptions:
     ``trust``: take a store that hides its CONFIG for durable. ``disk_reserve`` bytes for the
     embedded store (P15). ``archive``: path or URI of the archive, empty for none;
     ``archive_after_us``: age in µs at which entries go there, None for never (P10).
+    ``spill``: keeps the memory of ids below a limit; of this store alone.
     ``session_idle`` seconds after which the session of another server's shard is closed.
     ``disk``: gives the free bytes of the store's disk where that is known (P15).
     """
@@ -83,6 +85,7 @@ class UsageStoreOptions:
     disk_reserve: int = 256 * 1024 * 1024
     archive: str = ""
     archive_after_us: int | None = None
+    spill: IdSpill | None = None
     session_idle: float = 30.0
     disk: Callable[[], int] | None = None
 
@@ -217,6 +220,8 @@ class RedisUsageStore:
             # In a thread, so that a signal is heard while kernels compile.
             await asyncio.to_thread(warm_up)
             self._guard.start()
+            if options.spill is not None:
+                options.spill.start()
             self._membership = Membership(
                 self._link, self._sessions, self._shard_count, options.session_idle, self._clock
             )
@@ -250,6 +255,8 @@ class RedisUsageStore:
                 await self._membership.close()
             await asyncio.gather(self._sessions.close(), self._catalogue_driver.close())
             await self._guard.close()
+            if self._options.spill is not None:
+                await self._options.spill.close()
         finally:
             if self._embedded is not None:
                 await self._embedded.stop()
@@ -334,7 +341,10 @@ class RedisUsageStore:
 
     def _fresh_shard(self) -> UsageShard:
         share = max(self._options.max_ids // self._shard_count, 1)
-        return UsageShard(self._hash_key, self._meter_of, share)
+        shard = UsageShard(self._hash_key, self._meter_of, share)
+        if self._options.spill is not None:
+            self._options.spill.watch(shard)
+        return shard
 
     def _meter_of(self, meter_id: str) -> Meter | None:
         # The catalogue may be being rebuilt just when a call is decided that has waited: a meter

@@ -10,6 +10,7 @@ import numpy as np
 
 from rating_core.catalog import Aggregation, BillingPeriod, Meter
 from rating_core.metering.batch import RecordBatch
+from rating_core.metering.id_run import merged_run
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision, Machine
 from rating_core.metering.shard import CreateSubscription, GetCounters, RecordCall, UsageShard
 
@@ -50,6 +51,11 @@ def warm_up() -> None:
     for key in recovered.changed_hashes(0):
         recovered.hash_fields(key, 0)
     recovered.query(GetCounters("c", _NOW_US))
+    # Ids in a table that has been closed, and in a run.
+    (segment,) = recovered.ids.segments()
+    segment.seal()
+    segment.exchange(segment.closed(), merged_run(segment.closed(), segment.key))
+    recovered.decide([joined], _NOW_US)
 
 
 def _commit(machine: Machine, call: object) -> bytes:

@@ -20,10 +20,11 @@ MODULES = {
     "core-growth": ("growth",),
     "rate-batch": ("rate_batch",),
     "ingest": ("ingest",),
+    "ids": ("ids",),
 }
 """Modules by the name of the benchmark; each has a function ``run`` that yields rows."""
 CHOSEN = ("ingest",)
-SIZED = ("core", "core-growth", "rate-batch")
+SIZED = ("core", "core-growth", "rate-batch", "ids")
 REPORT = "report"
 
 

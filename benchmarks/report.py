@@ -247,6 +247,27 @@ def _ingest_table(rows: Rows) -> Iterator[str]:
     )
 
 
+def _ids_table(rows: Rows) -> Iterator[str]:
+    head = ("case", "bytes an id, most", "inserts", "longest batch, ms", "new", "known", "oldest")
+    return _table(
+        (*head, "s per million"),
+        (
+            (
+                row["case"],
+                str(row.get("bytes_per_id_most", row.get("bytes_per_id", ""))),
+                *(_million(row[f]) if f in row else "" for f in ("inserts_per_s",)),
+                str(row.get("insert_batch_ms_most", "")),
+                *(
+                    _million(row[f]) if f in row else ""
+                    for f in ("new_per_s", "known_per_s", "oldest_per_s")
+                ),
+                str(row.get("s_per_million", "")),
+            )
+            for row in rows
+        ),
+    )
+
+
 TABLES: dict[str, Callable[[Rows], Iterator[str]]] = {
     "core/targets": _target_table,
     "core/engines": _core_table,
@@ -254,6 +275,7 @@ TABLES: dict[str, Callable[[Rows], Iterator[str]]] = {
     "core-growth": _growth_table,
     "rate-batch": _marginal_table,
     "ingest": _ingest_table,
+    "ids": _ids_table,
 }
 """Tables by marker; the part before the slash names the file of results."""
 

@@ -24,11 +24,11 @@ from rating_core.metering.id_slots import (
 
 FIRST_CAPACITY = 64
 SLOT_BYTES = 16
-MOVED_PER_ID = 32
+MOVED_PER_ID = 16
 """Slots moved for each id that is entered while a table grows."""
 
-_LOAD = (22, 25)
-"""A table grows when 22 of 25 slots are used."""
+_LOAD = (43, 50)
+"""A table grows when 43 of 50 slots are used; it is at 92 % when all has moved."""
 _GROWTH = (5, 4)
 _LEAST_MOVED = 4096
 _SPARE = 64
@@ -57,7 +57,8 @@ class _Slots:
             self.words: NDArray[np.uint64] = np.zeros((capacity + spare, 2), np.uint64)
             return
         # Anonymous memory of its own: it can be returned page by page, which malloc does not do.
-        self._memory = mmap.mmap(-1, size)
+        # Private, not mmap's default: shared pages would stay with the system until the end.
+        self._memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if size >= _HUGE_BYTES:
             with contextlib.suppress(OSError, AttributeError):
                 self._memory.madvise(mmap.MADV_HUGEPAGE)

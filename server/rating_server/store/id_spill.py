@@ -26,6 +26,7 @@ _LEAST_BYTES = 64 * 1024
 """Smaller segments stay: a file each would cost more than they do."""
 _MOST_FILES = 4
 """Files of one segment; more are merged, so that a look-up asks few."""
+_SHARE = 16
 _FREED = (4, 5)
 _STOPPED = (3, 2)
 
@@ -108,7 +109,9 @@ class IdSpill:
         worth = [c for c in old if c.segment.bytes_in_memory() >= _LEAST_BYTES]
         if worth:
             return min(worth, key=lambda choice: choice.segment.last_acceptance)
-        worth = [c for c in new if c.segment.bytes_in_memory() >= _LEAST_BYTES]
+        # Ids in use move in large pieces only: many small files would be merged again and again.
+        least = max(_LEAST_BYTES, self._limit // (_SHARE * max(1, len(self._machines))))
+        worth = [c for c in new if c.segment.bytes_in_memory() >= least]
         return max(worth, key=lambda choice: choice.segment.bytes_in_memory(), default=None)
 
     async def _move(self, choice: _Choice) -> bool:

@@ -105,11 +105,11 @@ def take_ids(
     event_ids: bytes, ends: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> tuple[bytes, NDArray[np.int64]]:
     """Return the event ids of ``rows``, concatenated, and their ends."""
+    if not event_ids:  # numbered batches have none (P12)
+        return b"", np.zeros(rows.size, np.int64)
     ends = as_int64(ends)
-    begins = np.empty_like(ends)
-    if ends.size:
-        begins[0] = 0
-        begins[1:] = ends[:-1]
+    begins = np.zeros_like(ends)
+    begins[1:] = ends[:-1]
     out = np.empty(int((ends[rows] - begins[rows]).sum()), np.uint8)
     out_ends = np.empty(rows.size, np.int64)
     copy_ids(np.frombuffer(event_ids, np.uint8), ends, rows, out, out_ends)

@@ -92,15 +92,20 @@ def batch_checksum(batch: RecordBatch) -> int:
     sets = [sorted(pairs) for pairs in batch.dimension_sets]
     meters = list(zip(batch.meters, batch.scales, strict=True))
     digest.update(canonical_json([len(batch), batch.customers, meters, sets]))
-    for codes in (batch.customer, batch.meter, batch.dimension_set):
-        digest.update(np.ascontiguousarray(codes, "<i4").data)
+    for codes, words in (
+        (batch.customer, batch.customers),
+        (batch.meter, meters),
+        (batch.dimension_set, sets),
+    ):
+        if len(words) > 1:  # into a dictionary of one word every index is 0
+            digest.update(np.ascontiguousarray(codes, "<i4").data)
     if batch.attribute_set is not None:
         digest.update(canonical_json([sorted(pairs) for pairs in batch.attribute_sets]))
         digest.update(np.ascontiguousarray(batch.attribute_set, "<i4").data)
     if batch.retraction is not None:
         digest.update(np.ascontiguousarray(batch.retraction, "|u1").data)
-    for words in (batch.quantity, batch.event_time):
-        digest.update(np.ascontiguousarray(words, "<i8").data)
+    for numbers in (batch.quantity, batch.event_time):
+        digest.update(np.ascontiguousarray(numbers, "<i8").data)
     if batch.attribute_set is not None:
         digest.update(canonical_json([sorted(pairs) for pairs in batch.attribute_sets]))
         digest.update(np.ascontiguousarray(batch.attribute_set, "<i4").data)

@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Ratewright needs Python 3.11 or newer; set PYTHON=… to one") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@echo 'compiling the kernels, once (about half a minute)'
+	@echo 'compiling the kernels, once (about a minute)'
 	$(BIN)/python -m rating_server.warm
 	@touch $@
 

@@ -202,6 +202,11 @@ def _shape(thresholds: int, ties: bool, blocks: bool) -> Shape64:
     )
 
 
+def row_shape(tiers: int) -> Shape64:
+    """Return the layout of rows for plans of so many tiers, without ties and blocks."""
+    return _shape(tiers - 1, ties=False, blocks=False)
+
+
 def _shape_of(lines: Sequence[ChargeLine]) -> Shape64:
     """Return a layout for all lines, or for all but a few long ones that would pad it too much."""
     ties = any(line.half_even for line in lines)

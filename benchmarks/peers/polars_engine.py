@@ -1,6 +1,9 @@
 """Polars: expressions for one plan, a join for many, in memory and streaming.
 
 The join does not keep the order of rows: Polars is faster so, and an ordered join would be slower.
+For many plans there is another engine without a join, `polars-gather`: the plans' numbers lie in
+flat series, from which each row gathers those of its tier. It is faster where plans are numbered
+from 0 without gaps, as here; a table of plans with keys of its own needs the join.
 """
 
 from __future__ import annotations
@@ -17,13 +20,44 @@ from benchmarks.price_sheet import GRADUATED, MICRO_PER_CENT, PACKAGE, PriceShee
 Column = Callable[[str], pl.Expr]
 """A plan's number by name: a literal for one plan, a joined column for many."""
 _CENTS = "cents"
+GATHERING = "polars-gather"
 Place = Literal["in-memory", "streaming"]
 PLACES: tuple[Place, ...] = ("in-memory", "streaming")
 
 
 def polars_engines(work: Workload) -> list[Engine]:
-    """Return Polars in int64 (exact here) and in float64."""
-    return [_engine(work, "int64"), _engine(work, "float64")]
+    """Return Polars in int64 (exact here) and float64; for many plans of tiers, gathering too."""
+    engines = [_engine(work, "int64"), _engine(work, "float64")]
+    if not work.one_plan and not work.sheet.has(PACKAGE):
+        engines.append(_gathering(work))
+    return engines
+
+
+def _gathering(work: Workload) -> Engine:
+    """Return Polars in int64 with the plans' bounds, slopes and offsets gathered by position."""
+    sheet = work.sheet
+    tiers = sheet.prices.shape[1]
+    usage = pl.DataFrame(
+        {
+            "row": np.arange(len(work.quantities)),
+            "plan": work.plan_index,
+            "quantity": work.quantities,
+        }
+    )
+    bounds = [pl.lit(pl.Series(np.ascontiguousarray(each))) for each in sheet.bounds.T]
+    slopes, offsets = (
+        pl.lit(pl.Series(np.ascontiguousarray(each.ravel())))
+        for each in (sheet.slopes(), sheet.offsets())
+    )
+    plan, quantity = pl.col("plan"), pl.col("quantity")
+    entered = [(quantity > bound.gather(plan)).cast(pl.UInt32) for bound in bounds]
+    place = plan.cast(pl.UInt32) * tiers + pl.sum_horizontal(entered)
+    source = usage.lazy().with_columns(place=place)
+    line = pl.col("place")
+    amount = slopes.gather(line) * quantity + offsets.gather(line)
+    rated = _rounded(amount, "int64").alias(_CENTS)
+    forms = {f"gather slope and offset, {place}": _form(source, rated, place) for place in PLACES}
+    return Engine(GATHERING, pl.thread_pool_size(), True, usage.height, forms)
 
 
 def _engine(work: Workload, dtype: str) -> Engine:

@@ -122,6 +122,11 @@ class Meter:
     per: LevelUnit | None = None
     buckets: BucketLength | None = None
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the value is a sum over single records, so that events can be priced (S3.4)."""
+        return self.aggregation in (Aggregation.SUM, Aggregation.COUNT)
+
     def counts_like(self, other: Meter) -> bool:
         """Whether both are the same meter; dimensions are a set, so their order is nothing (S2)."""
         return replace(self, dimensions=tuple(sorted(self.dimensions))) == replace(

@@ -28,7 +28,7 @@ from rating_core.adjustments.maximum import maximum_amount
 from rating_core.adjustments.minimum import minimum_amount
 from rating_core.catalog import Charge, ChargeModel, Plan
 from rating_core.compile import CompiledPlans, compile_plans
-from rating_core.counter import BandCount, SeriesCounter
+from rating_core.counter import BandCount, SeriesCounter, combined_value
 from rating_core.errors import OutOfRange, RowStatus
 from rating_core.explain import explain_lines
 from rating_core.jit import kernel
@@ -277,28 +277,28 @@ def rate_rows(
 
 
 def charge_inputs(plan: Plan, counters: Sequence[SeriesCounter]) -> Int64Array:
-    """Return the input columns of ``plan`` for one customer: sums over matching series (S6.2).
+    """Return the input columns of ``plan`` for one customer, over matching series (S6.2).
 
     Raises OutOfRange if a sum does not fit int64.
     """
     columns: list[int] = []
     for charge in plan.charges:
         if charge.model is not ChargeModel.FLAT_FEE:
-            columns += _charge_columns(charge, counters)
+            columns += _charge_columns(plan, charge, counters)
     for column in columns:
         if not fits_int64(column):
             raise OutOfRange(f"plan {plan.id}: the usage of one charge does not fit 64 bits")
     return np.array(columns, dtype=np.int64)
 
 
-def _charge_columns(charge: Charge, counters: Sequence[SeriesCounter]) -> list[int]:
+def _charge_columns(plan: Plan, charge: Charge, counters: Sequence[SeriesCounter]) -> list[int]:
     matching = [
         counter
         for counter in counters
         if counter.meter == charge.meter
         and (counter.dimensions is None or charge.matches(dict(counter.dimensions)))
     ]
-    value = sum(counter.value for counter in matching)
+    value = combined_value(plan.meter(charge.meter or "").aggregation, matching) if matching else 0
     if charge.model is not ChargeModel.PERCENTAGE:
         return [value]
     events = sum(counter.events for counter in matching)

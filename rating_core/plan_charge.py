@@ -194,8 +194,15 @@ def _read_usage_keys(
     if meter_id is not None and meter_id not in meters:
         message = f"expected a meter of this plan; it has: {listed(meters)}"
         fields.fault("meter", "UNKNOWN_METER", message)
+    meter = meters.get(meter_id or "")
+    if model is ChargeModel.PERCENTAGE and meter is not None and not meter.adds_up:
+        message = (
+            f"a percentage prices single events, and a {meter.aggregation} is no sum of them:"
+            " use graduated_percentage"
+        )
+        fields.fault("meter", "NOT_ALLOWED", message)
     parts["meter"] = meter_id
-    parts["where"] = _read_where(fields, faults, meters.get(meter_id or ""))
+    parts["where"] = _read_where(fields, faults, meter)
     if model is not ChargeModel.PERCENTAGE:
         parts["included_units"] = fields.decimal("included_units") or ZERO
     return parts

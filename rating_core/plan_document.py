@@ -10,12 +10,14 @@ from rating_core.catalog import (
     RESERVED_LINE_IDS,
     Aggregation,
     BillingPeriod,
+    BucketLength,
     Charge,
     ChargeModel,
     Commitment,
     CommitmentOrder,
     Example,
     LateUsage,
+    LevelUnit,
     Meter,
     Plan,
     Rounding,
@@ -53,8 +55,6 @@ NO_METERS: Mapping[str, Meter] = MappingProxyType({})
 
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _DIMENSION = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}", re.ASCII)
-_LATER_AGGREGATIONS = ("max", "latest", "unique_count", "weighted_sum")
-_LATER_METER_KEYS = ("of", "per")
 _LATER_PLAN_KEYS = ("proration",)
 
 
@@ -64,12 +64,10 @@ def _read_meter(document: object, at: Place, faults: FaultList) -> tuple[str | N
         return None, None
     before = len(faults)
     meter_id = fields.id("id", required=True)
-    aggregation = fields.choice(
-        "aggregation", Aggregation, required=True, unsupported=_LATER_AGGREGATIONS
-    )
+    aggregation = fields.choice("aggregation", Aggregation, required=True)
     unit = fields.text("unit") or ""
     scale = fields.whole("scale", at_most=SCALE_MAX) or 0
-    if scale and aggregation is Aggregation.COUNT:
+    if scale and aggregation in (Aggregation.COUNT, Aggregation.UNIQUE_COUNT):
         fields.fault("scale", "NOT_ALLOWED", "a count has no decimals: expected scale 0")
     dimensions: list[str] = []
     for spot, item in fields.items("dimensions", at_most=DIMENSIONS_MAX, empty=True) or []:
@@ -81,10 +79,32 @@ def _read_meter(document: object, at: Place, faults: FaultList) -> tuple[str | N
             faults.add(spot, "DUPLICATE_ID", f"the dimension {shown(name)} stands twice")
         elif name is not None:
             dimensions.append(name)
-    fields.finish(later=_LATER_METER_KEYS)
+    of = _read_of(fields, aggregation, dimensions)
+    per = fields.choice("per", LevelUnit)
+    if per is not None and aggregation not in (None, Aggregation.WEIGHTED_SUM):
+        fields.fault("per", "NOT_ALLOWED", f"only a weighted_sum has it, not a {aggregation}")
+    buckets = fields.choice("buckets", BucketLength)
+    fields.finish()
     if meter_id is None or aggregation is None or len(faults) != before:
         return meter_id, None
-    return meter_id, Meter(meter_id, aggregation, unit, scale, tuple(dimensions))
+    return meter_id, Meter(meter_id, aggregation, unit, scale, tuple(dimensions), of, per, buckets)
+
+
+def _read_of(fields: Fields, aggregation: Aggregation | None, dimensions: list[str]) -> str:
+    """Return the attribute that a unique_count counts; it is no dimension (S6.3)."""
+    counting = aggregation is Aggregation.UNIQUE_COUNT
+    of = fields.text("of", required=counting)
+    if of is None:
+        return ""
+    if not counting:
+        if aggregation is not None:
+            fields.fault("of", "NOT_ALLOWED", f"only a unique_count has it, not a {aggregation}")
+    elif not _DIMENSION.fullmatch(of):
+        message = f"expected letters, digits, _ . - and a letter or _ first, got {shown(of)}"
+        fields.fault("of", "BAD_ID", message)
+    elif of in dimensions:
+        fields.fault("of", "NOT_ALLOWED", f"{shown(of)} is a dimension: each value has its series")
+    return of
 
 
 def _read_meters(

@@ -283,18 +283,13 @@ class Fields:
         choices: type[Choice],
         *,
         required: bool = False,
-        unsupported: Collection[str] = (),
     ) -> Choice | None:
-        """Return one value of an enum; a value in ``unsupported`` is NOT_SUPPORTED."""
+        """Return one value of an enum."""
         value = self.take(key, required=required)
         if value is None:
             return None
         if isinstance(value, str) and value in tuple(choices):
             return choices(value)
-        if isinstance(value, str) and value in unsupported:
-            message = f"{key} {shown(value)} is not supported by this version"
-            self._faults.add(self.place(key), "NOT_SUPPORTED", message)
-            return None
         reason = "UNKNOWN_VALUE" if isinstance(value, str) else "WRONG_TYPE"
         expected = ", ".join(choices)
         self._faults.add(self.place(key), reason, f"expected {expected}; got {shown(value)}")

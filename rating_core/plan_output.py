@@ -116,6 +116,12 @@ def meter_to_document(meter: Meter) -> dict[str, Any]:
     document["scale"] = str(meter.scale)
     if meter.dimensions:
         document["dimensions"] = list(meter.dimensions)
+    if meter.of:
+        document["of"] = meter.of
+    if meter.per is not None:
+        document["per"] = meter.per.value
+    if meter.buckets is not None:
+        document["buckets"] = meter.buckets.value
     return document
 
 

@@ -7,9 +7,9 @@ by event, each rule stands in a function of its own. The property tests look for
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from fractions import Fraction
 
 from rating_core.catalog import (
@@ -22,11 +22,11 @@ from rating_core.catalog import (
     Rounding,
     Tier,
     Usage,
-    UsageEntry,
 )
 from rating_core.errors import OutOfRange
+from rating_core.reference_usage import aggregated, check_counters, exact_sum, matches
 from rating_core.statement import Line, LineKind, Statement
-from rating_core.units import RoundingStage, fits_int64, round_fraction, to_units
+from rating_core.units import RoundingStage, fits_int64, round_fraction
 
 ZERO = Fraction(0)
 
@@ -90,7 +90,7 @@ def percentage_amount(charge: Charge, events: Sequence[Decimal]) -> Fraction:
     rate = Fraction(charge.percent) / 100
     fixed = Fraction(charge.fixed_fee_per_event)
     if not charge.clamps:
-        return rate * max(Fraction(_sum(events)), ZERO) + fixed * len(events)
+        return rate * max(Fraction(exact_sum(events)), ZERO) + fixed * len(events)
     total = ZERO
     for quantity in events:
         amount = Fraction(quantity) * rate + fixed
@@ -146,50 +146,16 @@ _AMOUNT_OF_QUANTITY = {
 # --- what a charge sees of the usage (S6.1, S6.2) ---
 
 
-def _matches(charge: Charge, entry: UsageEntry) -> bool:
-    return entry.dimensions is None or charge.matches(dict(entry.dimensions))
-
-
-def _sum(quantities: Iterable[Decimal]) -> Decimal:
-    with localcontext() as context:
-        context.prec = 1_000  # exact: a quantity has at most 31 digits
-        return sum(quantities, Decimal(0))
-
-
-def _adds_up(charge: Charge, entry: UsageEntry) -> bool:
-    """Whether the charge's counter holds the quantity: not of an event at a bound (S3.4)."""
-    if not charge.clamps or not _matches(charge, entry):
-        return _matches(charge, entry)
-    rate = Fraction(charge.percent) / 100
-    price = Fraction(entry.quantity) * rate + Fraction(charge.fixed_fee_per_event)
-    low, high = charge.min_per_event, charge.max_per_event
-    return (low is None or price > low) and (high is None or price < high)
-
-
-def _check_counters(plan: Plan, usage: Usage) -> None:
-    """Every series, and every charge's sum over its series, must fit int64 (S1.2)."""
-    for meter_id, entries in usage.items():
-        counters: dict[object, list[Decimal]] = {}
-        for entry in entries:
-            counters.setdefault(entry.dimensions, []).append(entry.quantity)
-        for charge in plan.charges:
-            if charge.meter == meter_id:
-                seen = [entry.quantity for entry in entries if _adds_up(charge, entry)]
-                counters[charge.id] = seen
-        for quantities in counters.values():
-            if not fits_int64(to_units(_sum(quantities), plan.meter(meter_id).scale)):
-                raise OutOfRange(f"a counter of meter {meter_id} does not fit 64 bits")
-
-
-def _model_amount(charge: Charge, usage: Usage) -> Fraction:
+def _model_amount(plan: Plan, charge: Charge, usage: Usage) -> Fraction:
     """Return the exact amount of the charge's model on its usage (S3)."""
     entries = usage.get(charge.meter or "", ())
-    events = [entry.quantity for entry in entries if _matches(charge, entry)]
-    quantity = max(Fraction(_sum(events)) - Fraction(charge.included_units), ZERO)
+    events = [entry.quantity for entry in entries if matches(charge, entry)]
     if charge.model is ChargeModel.FLAT_FEE:
         return flat_fee_amount(charge)
     if charge.model is ChargeModel.PERCENTAGE:
         return percentage_amount(charge, events)
+    counted = aggregated(plan.meter(charge.meter or ""), events)
+    quantity = max(Fraction(counted) - Fraction(charge.included_units), ZERO)
     return _AMOUNT_OF_QUANTITY[charge.model](charge, quantity)
 
 
@@ -242,8 +208,8 @@ class _Step:
     after: Fraction
 
 
-def _charge_steps(charge: Charge, usage: Usage) -> list[_Step]:
-    model = _model_amount(charge, usage)
+def _charge_steps(plan: Plan, charge: Charge, usage: Usage) -> list[_Step]:
+    model = _model_amount(plan, charge, usage)
     discounted = discount_amount(charge, model)
     bounded = maximum_amount(charge, discounted)
     final = minimum_amount(charge, bounded)
@@ -316,7 +282,7 @@ def _rounded_lines(plan: Plan, usage: Usage) -> list[tuple[_Step, int]]:
     charged: dict[str, Fraction] = {}
     seen: list[int] = []
     for charge in plan.charges:
-        for step in _charge_steps(charge, usage):
+        for step in _charge_steps(plan, charge, usage):
             before, after = _rounded(step.before, rounding), _rounded(step.after, rounding)
             lines.append((step, after - before))
             charged[charge.id] = after * unit
@@ -341,7 +307,7 @@ def _distributed_lines(plan: Plan, usage: Usage) -> list[tuple[_Step, int]]:
     charged: dict[str, Fraction] = {}
     seen: list[Fraction] = []
     for charge in plan.charges:
-        charge_steps = _charge_steps(charge, usage)
+        charge_steps = _charge_steps(plan, charge, usage)
         steps += charge_steps
         charged[charge.id] = charge_steps[-1].after
         seen += [step.after for step in charge_steps]
@@ -376,7 +342,7 @@ def reference_statement(plan: Plan, usage: Usage) -> Statement:
     before and after the plan's maximum and minimum, each line, and the total. KeyError if
     ``usage`` names a meter that the plan lacks.
     """
-    _check_counters(plan, usage)
+    check_counters(plan, usage)
     if plan.rounding.stage is RoundingStage.LINE:
         amounts = _rounded_lines(plan, usage)
     else:

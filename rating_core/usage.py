@@ -21,6 +21,7 @@ from rating_core.errors import OutOfRange, UsageInvalid
 from rating_core.plan_fields import FaultList, Fields, Place, listed, read_decimal, read_text, shown
 from rating_core.units import decimals, fits_int64, format_decimal, to_units
 
+_COUNTS = (Aggregation.COUNT, Aggregation.UNIQUE_COUNT)
 _NO_BANDS: Mapping[str, BandCount] = MappingProxyType({})
 
 
@@ -43,7 +44,7 @@ def _read_quantity(value: object, at: Place, faults: FaultList, meter: Meter) ->
     elif not fits_int64(to_units(quantity, meter.scale)):
         message = f"does not fit 64 bits in units of 10^-{meter.scale}: {shown(value)}"
         faults.add(at, "QUANTITY_OUT_OF_RANGE", message)
-    elif quantity < 0 and meter.aggregation is Aggregation.COUNT:
+    elif quantity < 0 and meter.aggregation in _COUNTS:
         message = f"meter {meter.id} counts: expected 0 or more, got {shown(value)}"
         faults.add(at, "QUANTITY_OUT_OF_RANGE", message)
     else:
@@ -195,6 +196,13 @@ def _bands(
     return bands or _NO_BANDS
 
 
+def _value(meter: Meter, quantities: Sequence[int]) -> int:
+    """Return the value of a series; quantities of a unique_count name values of their own."""
+    if meter.aggregation is Aggregation.MAX:
+        return max(quantities)
+    return quantities[-1] if meter.aggregation is Aggregation.LATEST else sum(quantities)
+
+
 def counters_from_usage(plan: Plan, usage: Usage) -> list[SeriesCounter]:
     """Return the counters that counting ``usage`` would leave, one a meter and series (S6.1).
 
@@ -206,17 +214,22 @@ def counters_from_usage(plan: Plan, usage: Usage) -> list[SeriesCounter]:
     for meter_id, entries in usage.items():
         meter = plan.meter(meter_id)
         series: dict[tuple[tuple[str, str], ...] | None, list[int]] = {}
-        for entry in entries:
+        last: dict[tuple[tuple[str, str], ...] | None, int] = {}
+        for place, entry in enumerate(entries):
             units = to_units(entry.quantity, meter.scale)
             series.setdefault(entry.dimensions, []).append(units)
+            last[entry.dimensions] = place
         clamped = [
             charge
             for charge in plan.charges
             if charge.meter == meter_id and charge.model is ChargeModel.PERCENTAGE and charge.clamps
         ]
         for dimensions, quantities in series.items():
-            value = _checked(sum(quantities), f"the counter of meter {meter_id}")
+            value = _checked(_value(meter, quantities), f"the counter of meter {meter_id}")
             bands = _bands(clamped, meter.scale, dimensions, quantities)
-            counter = SeriesCounter(meter_id, dimensions, value, len(quantities), bands)
-            counters.append(counter)
+            # In a list of usage the later entry is the later one (S6.5).
+            latest = (last[dimensions], b"") if meter.aggregation is Aggregation.LATEST else None
+            counters.append(
+                SeriesCounter(meter_id, dimensions, value, len(quantities), bands, latest)
+            )
     return counters

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rating_core.catalog import BillingPeriod, LateUsage
 from rating_core.counter import SeriesCounter
-from rating_core.metering.batch import RecordBatch
+from rating_core.metering.batch import DimensionSet, RecordBatch
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
@@ -185,6 +185,53 @@ class CountersAnswer:
     period_end: int
     closed: bool
     counters: tuple[SeriesCounter, ...]
+    version: int
+    token: bytes
+
+
+BucketKey = tuple[int, str, DimensionSet]
+"""What buckets are listed by: start (µs), meter, dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetBuckets:
+    """Ask for the time buckets of a customer that reach into [start, end), µs (S6.3).
+
+    ``start`` is ``None`` for the start of the billing period that holds ``end``; ``meter`` is empty
+    for all that keep buckets. At most ``limit``, after the one that ``after`` names.
+    """
+
+    customer: str
+    start: int | None
+    end: int
+    meter: str = ""
+    after: BucketKey | None = None
+    limit: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class BucketCounter:
+    """What one series counted in the bucket [start, end), µs, cut to its billing period."""
+
+    start: int
+    end: int
+    counter: SeriesCounter
+
+    @property
+    def key(self) -> BucketKey:
+        """What buckets are listed by."""
+        return self.start, self.counter.meter, self.counter.dimensions or ()
+
+
+@dataclass(frozen=True, slots=True)
+class BucketsAnswer:
+    """Buckets in the order of their keys; exact at the log's (version, token) (S9.5).
+
+    ``subscription`` is ``None`` where the customer has none.
+    """
+
+    subscription: Subscription | None
+    buckets: tuple[BucketCounter, ...]
     version: int
     token: bytes
 

@@ -199,6 +199,20 @@ class CounterTable:
                 found.setdefault((number, dimensions), carried).opening = opening
         return list(found.values())
 
+    def bucket_states(self, part: int, series: SeriesState) -> dict[int, SeriesState]:
+        """Return the buckets of one of a period's `states` by their start, µs."""
+        meter = self.words.numbers.get(series.meter)
+        dimensions = self.words.dimension_sets.get(series.dimensions)
+        for row in self._series_of(part):
+            if self.series.rows[row, 1] == meter and self.series.rows[row, 2] == dimensions:
+                return {
+                    int(self.buckets.rows[bucket, 1]): self._state(
+                        series.meter, row, self.buckets, bucket
+                    )
+                    for bucket in self._buckets_of(row)
+                }
+        return {}
+
     def _level_before(self, rows: list[int], start: int) -> int:
         """Return the sum of all changes of a series in periods before ``start``."""
         table = self.series.rows

@@ -24,6 +24,7 @@ from rating_core.metering.calls import (
     Control,
     ControlAnswer,
     CreateSubscription,
+    GetBuckets,
     GetCounters,
     GetSettings,
     GetSubscriptions,
@@ -66,6 +67,7 @@ from rating_core.metering.sequenced import (
 from rating_core.metering.series_state import Span, counters_of, merged_states
 from rating_core.metering.shard_state import (
     Folds,
+    buckets_answer,
     counters_answer,
     restored_folds,
     state_digest,
@@ -314,6 +316,8 @@ class UsageShard:
         """Answer a question of `calls`, GetHead or TakeSnapshot, on committed state."""
         if isinstance(question, GetCounters):
             return counters_answer(question, self._folds(), self.version, self.token)
+        if isinstance(question, GetBuckets):
+            return buckets_answer(question, self._folds(), self.version, self.token)
         if isinstance(question, GetSubscriptions):
             if question.customer is None:
                 return tuple(self._directory.subscriptions)

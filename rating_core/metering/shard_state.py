@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 from rating_core.errors import LogCorrupt, SnapshotInvalid
-from rating_core.metering.calls import CountersAnswer, GetCounters, canonical_json
+from rating_core.metering.bucket_history import list_buckets
+from rating_core.metering.calls import (
+    BucketsAnswer,
+    CountersAnswer,
+    GetBuckets,
+    GetCounters,
+    canonical_json,
+)
 from rating_core.metering.controls import span_of
 from rating_core.metering.counter_dump import dump_counters, load_counters
 from rating_core.metering.counters import Counters
@@ -94,6 +103,28 @@ def counters_answer(
         version=version,
         token=token,
     )
+
+
+def buckets_answer(question: GetBuckets, folds: Folds, version: int, token: bytes) -> BucketsAnswer:
+    """Return the time buckets that a question asks for, as of (version, token)."""
+    subscription = DirectoryView(folds.directory, ()).subscription(question.customer)
+    if subscription is None:
+        return BucketsAnswer(None, (), version, token)
+    start = question.start
+    if start is None:
+        start = span_of(subscription, question.end).start
+    found = list_buckets(
+        folds.counters,
+        partial(folds.part_row, question.customer),
+        folds.directory.numbers[question.customer],
+        subscription,
+        start,
+        question.end,
+        question.meter,
+        question.after,
+    )
+    buckets = tuple(islice(found, question.limit))
+    return BucketsAnswer(subscription, buckets, version, token)
 
 
 def take_snapshot(version: int, token: bytes, now: int, folds: Folds) -> Snapshot:

@@ -18,6 +18,7 @@ from rating_core.catalog import (
     Commitment,
     CommitmentOrder,
     CountedAt,
+    LevelUnit,
     Meter,
     Plan,
     Rounding,
@@ -127,7 +128,8 @@ class PlanMaker:
         model = random.choice(list(ChargeModel))
         keys: dict[str, object] = dict(self.model_keys(model))
         if model is not ChargeModel.FLAT_FEE:
-            meter = random.choice(meters)
+            additive = model is ChargeModel.PERCENTAGE
+            meter = random.choice([m for m in meters if m.adds_up or not additive])
             keys["meter"] = meter.id
             if meter.dimensions and self.chance(60):
                 values = tuple(random.sample([*MODELS, ""], random.randint(1, 3)))
@@ -168,10 +170,19 @@ class PlanMaker:
         """Return a random valid plan: any models, modes, scales, stages and commitments."""
         random = self.random
         self.digits = random.choice([1, 2, 2, 3, 3, 5, 9, 15])
+        per = random.choice([None, LevelUnit.HOUR])
         meters = [
             Meter("tokens", Aggregation.SUM, "token", random.randint(0, 12), ("model",)),
             Meter("bytes", Aggregation.SUM, "byte", random.choice([0, 0, 3, 6])),
             Meter("requests", Aggregation.COUNT),
+            random.choice(
+                [
+                    Meter("level", Aggregation.MAX, "seat", random.randint(0, 6), ("model",)),
+                    Meter("level", Aggregation.LATEST, "seat", random.randint(0, 6), ("model",)),
+                    Meter("level", Aggregation.UNIQUE_COUNT, dimensions=("model",), of="user"),
+                    Meter("level", Aggregation.WEIGHTED_SUM, "GB", 3, ("model",), per=per),
+                ]
+            ),
         ]
         charges = [self.charge(index, meters) for index in range(random.randint(1, 4))]
         count = random.choice([0, 0, 1, 1, 2, 3])
@@ -230,7 +241,8 @@ class PlanMaker:
             if self.chance(15):
                 continue
             marks = self.landmarks(plan, meter)
-            signed = meter.aggregation is Aggregation.SUM and not any(
+            counting = (Aggregation.COUNT, Aggregation.UNIQUE_COUNT)
+            signed = meter.aggregation not in counting and not any(
                 charge.meter == meter.id and charge.clamps for charge in plan.charges
             )
             entries = []

@@ -139,7 +139,7 @@ def test_creations_always_carry_a_request_id():
 
 def test_calls_refuse_what_no_message_can_hold():
     """Unknown aggregations, and a version with a whole plan, are errors before any call."""
-    with pytest.raises(ValueError, match="expected sum or count"):
+    with pytest.raises(ValueError, match="expected sum, count, max"):
         calls.create_meter("m", "median", "", 0, (), None)
     with pytest.raises(ValueError, match="version"):
         calls.rate_usage({"id": "p"}, {}, 2)

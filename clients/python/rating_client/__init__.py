@@ -14,8 +14,8 @@ from ratewright.document import (
 )
 from rating_client.aio_client import AsyncClient
 from rating_client.aio_writer import AsyncUsageWriter
+from rating_client.bulk_columns import UsageColumns
 from rating_client.client import Client
-from rating_client.columns import UsageColumns
 from rating_client.delivery import BatchResult
 from rating_client.errors import (
     Aborted,
@@ -51,6 +51,7 @@ from rating_client.values import (
     StatementLine,
     StatementSlice,
     Usage,
+    UsageBucket,
     UsageRecord,
 )
 from rating_client.writer import UsageWriter
@@ -95,6 +96,7 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "Usage",
+    "UsageBucket",
     "UsageColumns",
     "UsageRecord",
     "UsageWriter",

@@ -26,7 +26,8 @@ from rating_client.errors import error_from_rpc
 from rating_client.options import ClientOptions, WriterOptions
 from rating_client.rating import RATE_PATH, RateBatch, RatedBatch, RateStream, SentBatches
 from rating_client.routes import ASK_TIMEOUT_SECONDS, Routes, Topology, get_topology
-from rating_client.values import RecordOutcome, Statement, Usage, UsageRecord
+from rating_client.usage_calls import list_usage, retractions
+from rating_client.values import RecordOutcome, Statement, Usage, UsageBucket, UsageRecord
 
 Answer = TypeVar("Answer")
 
@@ -139,11 +140,20 @@ class AsyncClient:
         unit: str = "",
         scale: int = 0,
         dimensions: Iterable[str] = (),
+        of: str = "",
+        per: str = "",
+        buckets: str = "",
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> catalog.CreateMeterResponse:
-        """Create a meter: ``aggregation`` `sum` or `count`, ``scale`` 0–12 decimals (S6)."""
-        call = calls.create_meter(meter_id, aggregation, unit, scale, dimensions, request_id)
+        """Create a meter (S6): ``aggregation`` such as `sum`, ``scale`` 0–12 decimals.
+
+        ``of``: the attribute whose values a `unique_count` counts; ``per``: `hour` for the
+        level-hours of a `weighted_sum`; ``buckets``: `hour` or `day` for a history.
+        """
+        call = calls.create_meter(
+            meter_id, aggregation, unit, scale, dimensions, request_id, of, per, buckets
+        )
         return await self._call(call, timeout)
 
     async def get_meter(self, meter_id: str, *, timeout: float | None = None) -> plan_pb2.Meter:
@@ -229,6 +239,36 @@ class AsyncClient:
         call = get_topology()
         method = self._method(call, address)
         return call.read(await method(call.request, timeout=ASK_TIMEOUT_SECONDS))
+
+    async def retract(
+        self, records: Iterable[UsageRecord], *, timeout: float | None = None
+    ) -> list[RecordOutcome]:
+        """Take back 1 to 1,000 records, each given whole as it was sent (S7.6).
+
+        ACCEPTED: taken back; DUPLICATE: it was before; CONFLICT: it was sent otherwise. Rejected as
+        NOT_FOUND where the id is not known, NOT_RETRACTABLE on max and latest meters.
+        """
+        return await self._call(calls.record_usage(retractions(records)), timeout)
+
+    def list_usage(
+        self,
+        customer: str,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        *,
+        meter: str | None = None,
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> AsyncIterator[UsageBucket]:
+        """Yield the time buckets of a customer that reach into [start_time, end_time) (S6.3).
+
+        Of meters that keep buckets, by start, meter and dimensions. ``end_time`` is by default now,
+        ``start_time`` the start of the billing period that holds it.
+        """
+        return self._pages(
+            lambda token: list_usage(customer, start_time, end_time, meter, page_size, token),
+            timeout,
+        )
 
     async def get_usage(
         self, customer: str, time: datetime | None = None, *, timeout: float | None = None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
@@ -62,14 +63,16 @@ class Page(Generic[Answer]):
     next_token: str
 
 
-def _timestamp(instant: datetime | None, what: str) -> Timestamp | None:
+def timestamp_of(instant: datetime | None, what: str) -> Timestamp | None:
+    """Return an instant as a message; ValueError if it is not aware."""
     if instant is None:
         return None
     seconds, micros = divmod(to_micros(instant, what), 1_000_000)
     return Timestamp(seconds=seconds, nanos=micros * 1_000)
 
 
-def _instant(message: Any, field: str) -> datetime | None:
+def instant_of(message: Any, field: str) -> Any:
+    """Return the instant of a field as an aware datetime, ``None`` if it is not set."""
     if not message.HasField(field):
         return None
     stamp = getattr(message, field)
@@ -125,6 +128,8 @@ def read_counter(counter: statement_pb2.Counter) -> Counter:
         event_count=counter.event_count,
         bands=bands,
         match_all=counter.match_all,
+        latest_time=instant_of(counter, "latest_time"),
+        exact_value=Fraction(counter.exact_value) if counter.exact_value else None,
     )
 
 
@@ -160,8 +165,8 @@ def read_statement(response: Any) -> Statement:
         subscription_id=statement.subscription_id,
         currency=statement.currency,
         scale=statement.scale,
-        period_start=_instant(statement, "period_start"),
-        period_end=_instant(statement, "period_end"),
+        period_start=instant_of(statement, "period_start"),
+        period_end=instant_of(statement, "period_end"),
         lines=lines,
         total=Decimal(statement.total or "0"),
         counters=tuple(read_counter(counter) for counter in statement.counters),
@@ -177,22 +182,32 @@ def create_meter(
     scale: int,
     dimensions: Iterable[str],
     request_id: str | None,
+    of: str = "",
+    per: str = "",
+    buckets: str = "",
 ) -> Call[catalog.CreateMeterResponse]:
-    """Return the call of CreateMeter; ``aggregation`` is `sum` or `count` (S6.3)."""
-    number = plan_pb2.Aggregation.DESCRIPTOR.values_by_name.get(
-        f"AGGREGATION_{aggregation.upper()}"
-    )
-    if number is None or not number.number:
-        raise ValueError(f"aggregation: expected sum or count, got {aggregation!r}")
+    """Return the call of CreateMeter (S6.3); ValueError for a word that is no choice."""
     meter = plan_pb2.Meter(
         id=meter_id,
-        aggregation=plan_pb2.Aggregation.Name(number.number),
+        aggregation=_number(plan_pb2.Aggregation, "aggregation", aggregation),
         unit=unit,
         scale=scale,
         dimensions=dimensions,
+        of=of,
+        per=_number(plan_pb2.LevelUnit, "per", per) if per else None,
+        buckets=_number(plan_pb2.BucketLength, "buckets", buckets) if buckets else None,
     )
     request = catalog.CreateMeterRequest(meter=meter, request_id=_request_id(request_id))
     return Call("CatalogService/CreateMeter", request, catalog.CreateMeterResponse, _same)
+
+
+def _number(enum: Any, what: str, word: str) -> Any:
+    """Return the value of an enum by its lower-case word."""
+    prefix = enum.DESCRIPTOR.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    words = {v.name.removeprefix(prefix).lower(): v for v in enum.DESCRIPTOR.values if v.number}
+    if word not in words:
+        raise ValueError(f"{what}: expected {', '.join(words)}; got {word!r}")
+    return words[word].number
 
 
 def get_meter(meter_id: str) -> Call[plan_pb2.Meter]:
@@ -265,7 +280,7 @@ def create_subscription(
         id=subscription_id,
         plan_id=plan_id,
         plan_version=plan_version or 0,
-        start_time=_timestamp(start_time, "start_time"),
+        start_time=timestamp_of(start_time, "start_time"),
     )
     request = customers.CreateSubscriptionRequest(
         subscription=subscription, request_id=_request_id(request_id)
@@ -315,8 +330,10 @@ def record_usage(records: Iterable[UsageRecord]) -> Call[list[RecordOutcome]]:
                 customer=record.customer,
                 meter=record.meter,
                 quantity=to_text(record.quantity, "quantity"),
-                event_time=_timestamp(record.event_time, "event_time"),
+                event_time=timestamp_of(record.event_time, "event_time"),
                 dimensions=dict(record.dimensions),
+                attributes=dict(record.attributes),
+                retraction=record.retraction,
             )
             for record in records
         ]
@@ -333,8 +350,8 @@ def _read_usage(answer: usage_api.GetUsageResponse) -> Usage:
     return Usage(
         customer=answer.customer,
         subscription_id=answer.subscription_id,
-        period_start=_instant(answer, "period_start"),
-        period_end=_instant(answer, "period_end"),
+        period_start=instant_of(answer, "period_start"),
+        period_end=instant_of(answer, "period_end"),
         counters=tuple(read_counter(counter) for counter in answer.counters),
         log_version=answer.log_version,
     )
@@ -342,7 +359,7 @@ def _read_usage(answer: usage_api.GetUsageResponse) -> Usage:
 
 def get_usage(customer: str, time: datetime | None) -> Call[Usage]:
     """Return the call of GetUsage."""
-    request = usage_api.GetUsageRequest(customer=customer, time=_timestamp(time, "time"))
+    request = usage_api.GetUsageRequest(customer=customer, time=timestamp_of(time, "time"))
     return Call("UsageService/GetUsage", request, usage_api.GetUsageResponse, _read_usage)
 
 
@@ -362,7 +379,7 @@ def rate_usage(
 
 def preview_statement(customer: str, time: datetime | None) -> Call[Statement]:
     """Return the call of PreviewStatement."""
-    request = rating.PreviewStatementRequest(customer=customer, time=_timestamp(time, "time"))
+    request = rating.PreviewStatementRequest(customer=customer, time=timestamp_of(time, "time"))
     return Call(
         "RatingService/PreviewStatement",
         request,

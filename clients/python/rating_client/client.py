@@ -27,7 +27,8 @@ from rating_client.errors import error_from_rpc
 from rating_client.options import ClientOptions, WriterOptions
 from rating_client.rating import RATE_PATH, RateBatch, RatedBatch, RateStream, SentBatches
 from rating_client.routes import ASK_TIMEOUT_SECONDS, Routes, Topology, get_topology
-from rating_client.values import RecordOutcome, Statement, Usage, UsageRecord
+from rating_client.usage_calls import list_usage, retractions
+from rating_client.values import RecordOutcome, Statement, Usage, UsageBucket, UsageRecord
 from rating_client.writer import UsageWriter
 
 Answer = TypeVar("Answer")
@@ -139,11 +140,20 @@ class Client:
         unit: str = "",
         scale: int = 0,
         dimensions: Iterable[str] = (),
+        of: str = "",
+        per: str = "",
+        buckets: str = "",
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> catalog.CreateMeterResponse:
-        """Create a meter: ``aggregation`` `sum` or `count`, ``scale`` 0–12 decimals (S6)."""
-        call = calls.create_meter(meter_id, aggregation, unit, scale, dimensions, request_id)
+        """Create a meter (S6): ``aggregation`` such as `sum`, ``scale`` 0–12 decimals.
+
+        ``of``: the attribute whose values a `unique_count` counts; ``per``: `hour` for the
+        level-hours of a `weighted_sum`; ``buckets``: `hour` or `day` for a history.
+        """
+        call = calls.create_meter(
+            meter_id, aggregation, unit, scale, dimensions, request_id, of, per, buckets
+        )
         return self._call(call, timeout)
 
     def get_meter(self, meter_id: str, *, timeout: float | None = None) -> plan_pb2.Meter:
@@ -228,6 +238,36 @@ class Client:
         """Return the call that asks one server for the topology, under way; for the writers."""
         call = get_topology()
         return self._method(call, address).future(call.request, timeout=ASK_TIMEOUT_SECONDS)
+
+    def retract(
+        self, records: Iterable[UsageRecord], *, timeout: float | None = None
+    ) -> list[RecordOutcome]:
+        """Take back 1 to 1,000 records, each given whole as it was sent (S7.6).
+
+        ACCEPTED: taken back; DUPLICATE: it was before; CONFLICT: it was sent otherwise. Rejected as
+        NOT_FOUND where the id is not known, NOT_RETRACTABLE on max and latest meters.
+        """
+        return self._call(calls.record_usage(retractions(records)), timeout)
+
+    def list_usage(
+        self,
+        customer: str,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        *,
+        meter: str | None = None,
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> Iterator[UsageBucket]:
+        """Yield the time buckets of a customer that reach into [start_time, end_time) (S6.3).
+
+        Of meters that keep buckets, by start, meter and dimensions. ``end_time`` is by default now,
+        ``start_time`` the start of the billing period that holds it.
+        """
+        return self._pages(
+            lambda token: list_usage(customer, start_time, end_time, meter, page_size, token),
+            timeout,
+        )
 
     def get_usage(
         self, customer: str, time: datetime | None = None, *, timeout: float | None = None

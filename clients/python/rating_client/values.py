@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from enum import IntEnum
+from fractions import Fraction
 from types import MappingProxyType
 
 DECIMALS_MAX = 12
@@ -58,6 +59,10 @@ class RejectReason(IntEnum):
     TOO_OLD = 8
     PERIOD_CLOSED = 9
     TOO_MANY_SERIES = 10
+    NOT_FOUND = 11
+    """A retraction of an id that is not known (S7.6)."""
+    NOT_RETRACTABLE = 12
+    """A retraction on a max or latest meter (S7.6)."""
 
 
 _STATUSES = {int(status): status for status in RecordStatus}
@@ -163,6 +168,8 @@ class UsageRecord:
 
     ``event_id`` (1 to 255 bytes of UTF-8) comes from the source of the record, so that sending it
     again is recognised; there is no default. ``quantity`` has at most 12 decimals, default 1.
+    ``attributes`` belong to the payload, but to no series; a unique_count meter counts the values
+    of one. ``retraction``: this takes back the record that it repeats, payload and all (S7.6).
     """
 
     event_id: str
@@ -171,6 +178,8 @@ class UsageRecord:
     event_time: datetime
     quantity: Decimal | int | str = 1
     dimensions: Mapping[str, str] = field(default_factory=lambda: _NO_DIMENSIONS)
+    attributes: Mapping[str, str] = field(default_factory=lambda: _NO_DIMENSIONS)
+    retraction: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +194,11 @@ class CounterBand:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """The counter of one meter and one combination of dimension values (S6.1)."""
+    """The counter of one meter and one combination of dimension values (S6.1).
+
+    ``latest_time``: of a latest, when its record happened. ``exact_value``: of a weighted_sum, the
+    value before rounding, in units of 10^-scale of the meter (S6.4).
+    """
 
     meter: str
     dimensions: Mapping[str, str]
@@ -193,6 +206,17 @@ class Counter:
     event_count: int
     bands: tuple[CounterBand, ...] = ()
     match_all: bool = False
+    latest_time: datetime | None = None
+    exact_value: Fraction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageBucket:
+    """What one series counted in the time bucket ``[start_time, end_time)`` (S6.3)."""
+
+    start_time: datetime
+    end_time: datetime
+    counter: Counter
 
 
 @dataclass(frozen=True, slots=True)

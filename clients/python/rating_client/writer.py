@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 
 from ratewright.v1 import usage_service_pb2 as usage_api
-from rating_client.columns import UsageColumns
+from rating_client.bulk_columns import UsageColumns
 from rating_client.delivery import BatchResult, OnBatch
 from rating_client.errors import RatewrightError, error_from_rpc
 from rating_client.lanes import Lane

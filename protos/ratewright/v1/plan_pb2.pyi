@@ -15,6 +15,21 @@ class Aggregation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AGGREGATION_UNSPECIFIED: _ClassVar[Aggregation]
     AGGREGATION_SUM: _ClassVar[Aggregation]
     AGGREGATION_COUNT: _ClassVar[Aggregation]
+    AGGREGATION_MAX: _ClassVar[Aggregation]
+    AGGREGATION_LATEST: _ClassVar[Aggregation]
+    AGGREGATION_UNIQUE_COUNT: _ClassVar[Aggregation]
+    AGGREGATION_WEIGHTED_SUM: _ClassVar[Aggregation]
+
+class LevelUnit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LEVEL_UNIT_UNSPECIFIED: _ClassVar[LevelUnit]
+    LEVEL_UNIT_HOUR: _ClassVar[LevelUnit]
+
+class BucketLength(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BUCKET_LENGTH_UNSPECIFIED: _ClassVar[BucketLength]
+    BUCKET_LENGTH_HOUR: _ClassVar[BucketLength]
+    BUCKET_LENGTH_DAY: _ClassVar[BucketLength]
 
 class BillingPeriod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -78,6 +93,15 @@ class LateUsage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 AGGREGATION_UNSPECIFIED: Aggregation
 AGGREGATION_SUM: Aggregation
 AGGREGATION_COUNT: Aggregation
+AGGREGATION_MAX: Aggregation
+AGGREGATION_LATEST: Aggregation
+AGGREGATION_UNIQUE_COUNT: Aggregation
+AGGREGATION_WEIGHTED_SUM: Aggregation
+LEVEL_UNIT_UNSPECIFIED: LevelUnit
+LEVEL_UNIT_HOUR: LevelUnit
+BUCKET_LENGTH_UNSPECIFIED: BucketLength
+BUCKET_LENGTH_HOUR: BucketLength
+BUCKET_LENGTH_DAY: BucketLength
 BILLING_PERIOD_UNSPECIFIED: BillingPeriod
 BILLING_PERIOD_HOUR: BillingPeriod
 BILLING_PERIOD_DAY: BillingPeriod
@@ -116,7 +140,7 @@ LATE_USAGE_REJECT: LateUsage
 LATE_USAGE_ADJUST: LateUsage
 
 class Meter(_message.Message):
-    __slots__ = ("name", "id", "aggregation", "unit", "scale", "dimensions", "create_time")
+    __slots__ = ("name", "id", "aggregation", "unit", "scale", "dimensions", "create_time", "of", "per", "buckets")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +148,9 @@ class Meter(_message.Message):
     SCALE_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    OF_FIELD_NUMBER: _ClassVar[int]
+    PER_FIELD_NUMBER: _ClassVar[int]
+    BUCKETS_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     aggregation: Aggregation
@@ -131,7 +158,10 @@ class Meter(_message.Message):
     scale: int
     dimensions: _containers.RepeatedScalarFieldContainer[str]
     create_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., aggregation: _Optional[_Union[Aggregation, str]] = ..., unit: _Optional[str] = ..., scale: _Optional[int] = ..., dimensions: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    of: str
+    per: LevelUnit
+    buckets: BucketLength
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., aggregation: _Optional[_Union[Aggregation, str]] = ..., unit: _Optional[str] = ..., scale: _Optional[int] = ..., dimensions: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., of: _Optional[str] = ..., per: _Optional[_Union[LevelUnit, str]] = ..., buckets: _Optional[_Union[BucketLength, str]] = ...) -> None: ...
 
 class Plan(_message.Message):
     __slots__ = ("name", "id", "version", "currency", "billing_period", "rounding", "meters", "charges", "commitments", "order", "maximum_amount", "minimum_amount", "late_usage", "examples", "create_time")
@@ -168,18 +198,24 @@ class Plan(_message.Message):
     def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., version: _Optional[int] = ..., currency: _Optional[str] = ..., billing_period: _Optional[_Union[BillingPeriod, str]] = ..., rounding: _Optional[_Union[Rounding, _Mapping]] = ..., meters: _Optional[_Iterable[_Union[PlanMeter, _Mapping]]] = ..., charges: _Optional[_Iterable[_Union[Charge, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[Commitment, _Mapping]]] = ..., order: _Optional[_Union[CommitmentOrder, str]] = ..., maximum_amount: _Optional[str] = ..., minimum_amount: _Optional[str] = ..., late_usage: _Optional[_Union[LateUsage, str]] = ..., examples: _Optional[_Iterable[_Union[PlanExample, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class PlanMeter(_message.Message):
-    __slots__ = ("id", "aggregation", "unit", "scale", "dimensions")
+    __slots__ = ("id", "aggregation", "unit", "scale", "dimensions", "of", "per", "buckets")
     ID_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     SCALE_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    OF_FIELD_NUMBER: _ClassVar[int]
+    PER_FIELD_NUMBER: _ClassVar[int]
+    BUCKETS_FIELD_NUMBER: _ClassVar[int]
     id: str
     aggregation: Aggregation
     unit: str
     scale: int
     dimensions: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., aggregation: _Optional[_Union[Aggregation, str]] = ..., unit: _Optional[str] = ..., scale: _Optional[int] = ..., dimensions: _Optional[_Iterable[str]] = ...) -> None: ...
+    of: str
+    per: LevelUnit
+    buckets: BucketLength
+    def __init__(self, id: _Optional[str] = ..., aggregation: _Optional[_Union[Aggregation, str]] = ..., unit: _Optional[str] = ..., scale: _Optional[int] = ..., dimensions: _Optional[_Iterable[str]] = ..., of: _Optional[str] = ..., per: _Optional[_Union[LevelUnit, str]] = ..., buckets: _Optional[_Union[BucketLength, str]] = ...) -> None: ...
 
 class Rounding(_message.Message):
     __slots__ = ("mode", "scale", "stage")

@@ -119,7 +119,7 @@ class StatementSlice(_message.Message):
     def __init__(self, kind: _Optional[_Union[SliceKind, str]] = ..., amount: _Optional[str] = ..., tier: _Optional[int] = ..., quantity: _Optional[str] = ..., unit_price: _Optional[str] = ..., percent: _Optional[str] = ..., flat_fee: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
 
 class Counter(_message.Message):
-    __slots__ = ("meter", "dimensions", "value", "event_count", "bands", "match_all")
+    __slots__ = ("meter", "dimensions", "value", "event_count", "bands", "match_all", "latest_time", "exact_value")
     class DimensionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -133,13 +133,17 @@ class Counter(_message.Message):
     EVENT_COUNT_FIELD_NUMBER: _ClassVar[int]
     BANDS_FIELD_NUMBER: _ClassVar[int]
     MATCH_ALL_FIELD_NUMBER: _ClassVar[int]
+    LATEST_TIME_FIELD_NUMBER: _ClassVar[int]
+    EXACT_VALUE_FIELD_NUMBER: _ClassVar[int]
     meter: str
     dimensions: _containers.ScalarMap[str, str]
     value: str
     event_count: int
     bands: _containers.RepeatedCompositeFieldContainer[CounterBand]
     match_all: bool
-    def __init__(self, meter: _Optional[str] = ..., dimensions: _Optional[_Mapping[str, str]] = ..., value: _Optional[str] = ..., event_count: _Optional[int] = ..., bands: _Optional[_Iterable[_Union[CounterBand, _Mapping]]] = ..., match_all: _Optional[bool] = ...) -> None: ...
+    latest_time: _timestamp_pb2.Timestamp
+    exact_value: str
+    def __init__(self, meter: _Optional[str] = ..., dimensions: _Optional[_Mapping[str, str]] = ..., value: _Optional[str] = ..., event_count: _Optional[int] = ..., bands: _Optional[_Iterable[_Union[CounterBand, _Mapping]]] = ..., match_all: _Optional[bool] = ..., latest_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exact_value: _Optional[str] = ...) -> None: ...
 
 class CounterBand(_message.Message):
     __slots__ = ("charge", "floor_event_count", "ceiling_event_count", "between_sum")

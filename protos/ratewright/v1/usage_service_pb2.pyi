@@ -33,6 +33,8 @@ class RejectReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REJECT_REASON_TOO_OLD: _ClassVar[RejectReason]
     REJECT_REASON_PERIOD_CLOSED: _ClassVar[RejectReason]
     REJECT_REASON_TOO_MANY_SERIES: _ClassVar[RejectReason]
+    REJECT_REASON_NOT_FOUND: _ClassVar[RejectReason]
+    REJECT_REASON_NOT_RETRACTABLE: _ClassVar[RejectReason]
 
 class ShardHash(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -61,6 +63,8 @@ REJECT_REASON_IN_FUTURE: RejectReason
 REJECT_REASON_TOO_OLD: RejectReason
 REJECT_REASON_PERIOD_CLOSED: RejectReason
 REJECT_REASON_TOO_MANY_SERIES: RejectReason
+REJECT_REASON_NOT_FOUND: RejectReason
+REJECT_REASON_NOT_RETRACTABLE: RejectReason
 SHARD_HASH_UNSPECIFIED: ShardHash
 SHARD_HASH_BLAKE2B_64: ShardHash
 SERVER_STATE_UNSPECIFIED: ServerState
@@ -92,7 +96,7 @@ class Producer(_message.Message):
     def __init__(self, producer_id: _Optional[str] = ..., epoch: _Optional[int] = ..., start_anew: _Optional[bool] = ...) -> None: ...
 
 class UsageBatch(_message.Message):
-    __slots__ = ("customers", "customer_index", "meters", "meter_index", "dimension_sets", "dimension_set_index", "event_ids", "event_id_lengths", "quantities", "event_times_micros")
+    __slots__ = ("customers", "customer_index", "meters", "meter_index", "dimension_sets", "dimension_set_index", "event_ids", "event_id_lengths", "quantities", "event_times_micros", "attribute_sets", "attribute_set_index", "retractions")
     CUSTOMERS_FIELD_NUMBER: _ClassVar[int]
     CUSTOMER_INDEX_FIELD_NUMBER: _ClassVar[int]
     METERS_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +107,9 @@ class UsageBatch(_message.Message):
     EVENT_ID_LENGTHS_FIELD_NUMBER: _ClassVar[int]
     QUANTITIES_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIMES_MICROS_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTE_SETS_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTE_SET_INDEX_FIELD_NUMBER: _ClassVar[int]
+    RETRACTIONS_FIELD_NUMBER: _ClassVar[int]
     customers: _containers.RepeatedScalarFieldContainer[str]
     customer_index: _containers.RepeatedScalarFieldContainer[int]
     meters: _containers.RepeatedCompositeFieldContainer[BatchMeter]
@@ -113,7 +120,10 @@ class UsageBatch(_message.Message):
     event_id_lengths: _containers.RepeatedScalarFieldContainer[int]
     quantities: _containers.RepeatedScalarFieldContainer[int]
     event_times_micros: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, customers: _Optional[_Iterable[str]] = ..., customer_index: _Optional[_Iterable[int]] = ..., meters: _Optional[_Iterable[_Union[BatchMeter, _Mapping]]] = ..., meter_index: _Optional[_Iterable[int]] = ..., dimension_sets: _Optional[_Iterable[_Union[DimensionSet, _Mapping]]] = ..., dimension_set_index: _Optional[_Iterable[int]] = ..., event_ids: _Optional[bytes] = ..., event_id_lengths: _Optional[_Iterable[int]] = ..., quantities: _Optional[_Iterable[int]] = ..., event_times_micros: _Optional[_Iterable[int]] = ...) -> None: ...
+    attribute_sets: _containers.RepeatedCompositeFieldContainer[AttributeSet]
+    attribute_set_index: _containers.RepeatedScalarFieldContainer[int]
+    retractions: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, customers: _Optional[_Iterable[str]] = ..., customer_index: _Optional[_Iterable[int]] = ..., meters: _Optional[_Iterable[_Union[BatchMeter, _Mapping]]] = ..., meter_index: _Optional[_Iterable[int]] = ..., dimension_sets: _Optional[_Iterable[_Union[DimensionSet, _Mapping]]] = ..., dimension_set_index: _Optional[_Iterable[int]] = ..., event_ids: _Optional[bytes] = ..., event_id_lengths: _Optional[_Iterable[int]] = ..., quantities: _Optional[_Iterable[int]] = ..., event_times_micros: _Optional[_Iterable[int]] = ..., attribute_sets: _Optional[_Iterable[_Union[AttributeSet, _Mapping]]] = ..., attribute_set_index: _Optional[_Iterable[int]] = ..., retractions: _Optional[_Iterable[bool]] = ...) -> None: ...
 
 class BatchMeter(_message.Message):
     __slots__ = ("meter", "scale")
@@ -135,6 +145,19 @@ class DimensionSet(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     dimensions: _containers.ScalarMap[str, str]
     def __init__(self, dimensions: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class AttributeSet(_message.Message):
+    __slots__ = ("attributes",)
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    attributes: _containers.ScalarMap[str, str]
+    def __init__(self, attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class IngestUsageResponse(_message.Message):
     __slots__ = ("batch_number", "accepted_count", "duplicate_count", "conflict_count", "rejected_count", "retry_count", "statuses", "reasons", "sequence", "durable_sequence", "topology_revision")
@@ -163,8 +186,15 @@ class IngestUsageResponse(_message.Message):
     def __init__(self, batch_number: _Optional[int] = ..., accepted_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., conflict_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., retry_count: _Optional[int] = ..., statuses: _Optional[_Iterable[_Union[RecordStatus, str]]] = ..., reasons: _Optional[_Iterable[_Union[RejectReason, str]]] = ..., sequence: _Optional[int] = ..., durable_sequence: _Optional[int] = ..., topology_revision: _Optional[int] = ...) -> None: ...
 
 class UsageRecord(_message.Message):
-    __slots__ = ("event_id", "customer", "meter", "quantity", "event_time", "dimensions")
+    __slots__ = ("event_id", "customer", "meter", "quantity", "event_time", "dimensions", "attributes", "retraction")
     class DimensionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -177,13 +207,17 @@ class UsageRecord(_message.Message):
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    RETRACTION_FIELD_NUMBER: _ClassVar[int]
     event_id: str
     customer: str
     meter: str
     quantity: str
     event_time: _timestamp_pb2.Timestamp
     dimensions: _containers.ScalarMap[str, str]
-    def __init__(self, event_id: _Optional[str] = ..., customer: _Optional[str] = ..., meter: _Optional[str] = ..., quantity: _Optional[str] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dimensions: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    attributes: _containers.ScalarMap[str, str]
+    retraction: bool
+    def __init__(self, event_id: _Optional[str] = ..., customer: _Optional[str] = ..., meter: _Optional[str] = ..., quantity: _Optional[str] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dimensions: _Optional[_Mapping[str, str]] = ..., attributes: _Optional[_Mapping[str, str]] = ..., retraction: _Optional[bool] = ...) -> None: ...
 
 class RecordUsageRequest(_message.Message):
     __slots__ = ("records",)
@@ -258,3 +292,39 @@ class Server(_message.Message):
     shards: _containers.RepeatedScalarFieldContainer[int]
     start_time: _timestamp_pb2.Timestamp
     def __init__(self, address: _Optional[str] = ..., boot_id: _Optional[str] = ..., state: _Optional[_Union[ServerState, str]] = ..., shards: _Optional[_Iterable[int]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListUsageRequest(_message.Message):
+    __slots__ = ("customer", "start_time", "end_time", "meter", "page_size", "page_token")
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    METER_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    customer: str
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    meter: str
+    page_size: int
+    page_token: str
+    def __init__(self, customer: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., meter: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListUsageResponse(_message.Message):
+    __slots__ = ("buckets", "next_page_token", "log_version")
+    BUCKETS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LOG_VERSION_FIELD_NUMBER: _ClassVar[int]
+    buckets: _containers.RepeatedCompositeFieldContainer[UsageBucket]
+    next_page_token: str
+    log_version: int
+    def __init__(self, buckets: _Optional[_Iterable[_Union[UsageBucket, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., log_version: _Optional[int] = ...) -> None: ...
+
+class UsageBucket(_message.Message):
+    __slots__ = ("start_time", "end_time", "counter")
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    COUNTER_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    counter: _statement_pb2.Counter
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., counter: _Optional[_Union[_statement_pb2.Counter, _Mapping]] = ...) -> None: ...

@@ -55,6 +55,11 @@ class UsageServiceStub:
                 request_serializer=ratewright_dot_v1_dot_usage__service__pb2.GetTopologyRequest.SerializeToString,
                 response_deserializer=ratewright_dot_v1_dot_usage__service__pb2.GetTopologyResponse.FromString,
                 _registered_method=True)
+        self.ListUsage = channel.unary_unary(
+                '/ratewright.v1.UsageService/ListUsage',
+                request_serializer=ratewright_dot_v1_dot_usage__service__pb2.ListUsageRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_usage__service__pb2.ListUsageResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer:
@@ -114,6 +119,14 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUsage(self, request, context):
+        """Lists the time buckets of one customer, of meters that keep them, by start, meter and
+        dimensions. Each page is exact at the instant of its answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -136,6 +149,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.GetTopology,
                     request_deserializer=ratewright_dot_v1_dot_usage__service__pb2.GetTopologyRequest.FromString,
                     response_serializer=ratewright_dot_v1_dot_usage__service__pb2.GetTopologyResponse.SerializeToString,
+            ),
+            'ListUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsage,
+                    request_deserializer=ratewright_dot_v1_dot_usage__service__pb2.ListUsageRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_usage__service__pb2.ListUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -247,6 +265,33 @@ class UsageService:
             '/ratewright.v1.UsageService/GetTopology',
             ratewright_dot_v1_dot_usage__service__pb2.GetTopologyRequest.SerializeToString,
             ratewright_dot_v1_dot_usage__service__pb2.GetTopologyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.UsageService/ListUsage',
+            ratewright_dot_v1_dot_usage__service__pb2.ListUsageRequest.SerializeToString,
+            ratewright_dot_v1_dot_usage__service__pb2.ListUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

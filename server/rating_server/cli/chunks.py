@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
-from rating_client.columns import UsageColumns
+from rating_client.bulk_columns import UsageColumns
 from rating_client.values import to_units
 
 CHUNK_RECORDS = 8_192

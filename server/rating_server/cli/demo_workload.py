@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_client.columns import UsageColumns
+from rating_client.bulk_columns import UsageColumns
 from rating_server.cli.chunks import Chunk
 
 MONTH_START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -10,6 +10,7 @@ from rating_core.catalog import Meter
 from rating_core.counter import SeriesCounter
 from rating_core.statement import Line, Slice, Statement
 from rating_core.units import format_decimal, format_units
+from rating_server.servicers.convert_time import to_proto_timestamp
 
 
 def to_proto_statement(
@@ -30,6 +31,9 @@ def to_proto_statement(
 def to_proto_counter(counter: SeriesCounter, meters: dict[str, Meter]) -> statement_pb2.Counter:
     """Return the message of one series' counter; ``meters`` must hold its meter."""
     scale = meters[counter.meter].scale
+    # In a quote the place in the list stands for the time; it has no order key.
+    latest = counter.latest[0] if counter.latest and counter.latest[1] else None
+    exact = counter.exact
     return statement_pb2.Counter(
         meter=counter.meter,
         dimensions=dict(counter.dimensions or ()),
@@ -45,6 +49,8 @@ def to_proto_counter(counter: SeriesCounter, meters: dict[str, Meter]) -> statem
             for charge, band in sorted(counter.bands.items())
         ],
         match_all=counter.dimensions is None,
+        latest_time=None if latest is None else to_proto_timestamp(latest),
+        exact_value="" if exact is None else f"{exact.numerator}/{exact.denominator}",
     )
 
 

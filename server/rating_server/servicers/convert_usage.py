@@ -28,6 +28,7 @@ _FIELDS = usage_service_pb2.UsageBatch
 _CUSTOMER = _FIELDS.CUSTOMER_INDEX_FIELD_NUMBER
 _METER = _FIELDS.METER_INDEX_FIELD_NUMBER
 _DIMENSION_SET = _FIELDS.DIMENSION_SET_INDEX_FIELD_NUMBER
+_ATTRIBUTE_SET = _FIELDS.ATTRIBUTE_SET_INDEX_FIELD_NUMBER
 _EVENT_IDS = _FIELDS.EVENT_IDS_FIELD_NUMBER
 _LENGTHS = _FIELDS.EVENT_ID_LENGTHS_FIELD_NUMBER
 _QUANTITY = _FIELDS.QUANTITIES_FIELD_NUMBER
@@ -36,6 +37,7 @@ _COLUMN_TYPES = {
     _CUSTOMER: ("customer_index", "<u4"),
     _METER: ("meter_index", "<u4"),
     _DIMENSION_SET: ("dimension_set_index", "<u4"),
+    _ATTRIBUTE_SET: ("attribute_set_index", "<u4"),
     _EVENT_IDS: ("event_ids", ""),
     _LENGTHS: ("event_id_lengths", ""),
     _QUANTITY: ("quantities", "<i8"),
@@ -142,7 +144,7 @@ def from_proto_batch(request: CutRequest, records_max: int, *, named: bool = Tru
     if named and (bool((lengths < 0).any()) or int(lengths.sum()) != len(event_ids)):
         text = f"expected lengths ≥ 0 that add up to the {len(event_ids)} bytes of ids"
         violations.append(Violation("batch.event_id_lengths", "WRONG_LENGTH", text))
-    for name in ("customers", "meters", "dimension_sets"):
+    for name in ("customers", "meters", "dimension_sets", "attribute_sets"):
         # Words cost time whether records use them or not.
         if len(getattr(message, name)) > records_max:
             text = f"expected at most {records_max} words"
@@ -156,6 +158,8 @@ def from_proto_batch(request: CutRequest, records_max: int, *, named: bool = Tru
     dimension_set = _index(columns, _DIMENSION_SET, len(sets), count, violations)
     quantity = _column(columns, _QUANTITY, count, violations)
     event_time = _column(columns, _EVENT_TIME, count, violations)
+    attribute_sets, attribute_set = _attributes(request, columns, count, violations)
+    retraction = _retraction(message, count, violations)
     for index, item in enumerate(message.meters):
         if not 0 <= item.scale <= SCALE_MAX:
             where = f"batch.meters[{index}].scale"
@@ -179,7 +183,32 @@ def from_proto_batch(request: CutRequest, records_max: int, *, named: bool = Tru
         quantity=quantity,
         event_time=event_time,
         malformed=malformed,
+        attribute_sets=attribute_sets,
+        attribute_set=attribute_set,
+        retraction=retraction,
     )
+
+
+def _attributes(
+    request: CutRequest, columns: _Columns, count: int, violations: list[Violation]
+) -> tuple[list[tuple[tuple[str, str], ...]], npt.NDArray[np.int32] | None]:
+    given = request.message.batch.attribute_sets
+    if not len(given) and not columns.values(_ATTRIBUTE_SET).size:
+        return [()], None
+    sets = [_dimension_set(item.attributes) for item in given]
+    return sets, _index(columns, _ATTRIBUTE_SET, len(sets), count, violations)
+
+
+def _retraction(
+    message: usage_service_pb2.UsageBatch, count: int, violations: list[Violation]
+) -> npt.NDArray[np.bool_] | None:
+    if not len(message.retractions):
+        return None
+    column = np.array(message.retractions, np.bool_)
+    if column.size != count:
+        text = f"expected {count} rows, one a record, or none, got {column.size}"
+        violations.append(Violation("batch.retractions", "WRONG_LENGTH", text))
+    return column
 
 
 def from_proto_records(records: Sequence[usage_service_pb2.UsageRecord]) -> RecordBatch:
@@ -193,8 +222,10 @@ def from_proto_records(records: Sequence[usage_service_pb2.UsageRecord]) -> Reco
     customers: dict[str, int] = {}
     meters: dict[tuple[str, int], int] = {}
     sets: dict[tuple[tuple[str, str], ...], int] = {}
+    attribute_sets: dict[tuple[tuple[str, str], ...], int] = {}
     count = len(records)
-    customer, meter, dimension_set = (np.zeros(count, np.int32) for _ in range(3))
+    customer, meter, dimension_set, attribute_set = (np.zeros(count, np.int32) for _ in range(4))
+    retraction = np.array([record.retraction for record in records], np.bool_)
     quantity, event_time = np.zeros(count, np.int64), np.zeros(count, np.int64)
     malformed, out_of_range, imprecise = (np.zeros(count, np.bool_) for _ in range(3))
     ids = [record.event_id.encode() for record in records]
@@ -216,6 +247,8 @@ def from_proto_records(records: Sequence[usage_service_pb2.UsageRecord]) -> Reco
         meter[row] = meters.setdefault((record.meter, scale), len(meters))
         dimensions = _dimension_set(record.dimensions)
         dimension_set[row] = sets.setdefault(dimensions, len(sets))
+        attributes = _dimension_set(record.attributes)
+        attribute_set[row] = attribute_sets.setdefault(attributes, len(attribute_sets))
     return RecordBatch(
         customers=list(customers),
         customer=customer,
@@ -231,6 +264,9 @@ def from_proto_records(records: Sequence[usage_service_pb2.UsageRecord]) -> Reco
         malformed=malformed,
         out_of_range=out_of_range,
         imprecise=imprecise,
+        attribute_sets=list(attribute_sets),
+        attribute_set=attribute_set if any(attribute_sets) else None,
+        retraction=retraction if retraction.any() else None,
     )
 
 

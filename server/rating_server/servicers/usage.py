@@ -17,6 +17,7 @@ from rating_server.servicers.stream import Gate, answer_in_order
 from rating_server.usecases.context import Context
 from rating_server.usecases.failure import InvalidRequest, Violation
 from rating_server.usecases.get_usage import get_usage
+from rating_server.usecases.list_usage import list_usage
 from rating_server.usecases.record_usage import record_usage
 
 SERVICE = pb.DESCRIPTOR.services_by_name["UsageService"].full_name
@@ -71,6 +72,35 @@ class UsageServicer:
         """Show the living servers and their shards."""
         return to_proto_topology(self._context.store.topology)
 
+    async def list_usage(self, request: pb.ListUsageRequest) -> pb.ListUsageResponse:
+        """List the time buckets of one customer."""
+        violations: list[Violation] = []
+        start = from_proto_instant(
+            request.start_time, request.HasField("start_time"), "start_time", violations
+        )
+        end = from_proto_instant(
+            request.end_time, request.HasField("end_time"), "end_time", violations
+        )
+        if violations:
+            raise InvalidRequest(violations)
+        page = request.page_size, request.page_token
+        found, token = await list_usage(
+            self._context, request.customer, start, end, request.meter, *page
+        )
+        meters = self._context.store.meters
+        return pb.ListUsageResponse(
+            buckets=[
+                pb.UsageBucket(
+                    start_time=to_proto_timestamp(bucket.start),
+                    end_time=to_proto_timestamp(bucket.end),
+                    counter=to_proto_counter(bucket.counter, meters),
+                )
+                for bucket in found.buckets
+            ],
+            next_page_token=token,
+            log_version=found.version,
+        )
+
 
 def register(server: aio.Server, servicer: UsageServicer) -> None:
     """Register UsageService on the server."""
@@ -80,6 +110,7 @@ def register(server: aio.Server, servicer: UsageServicer) -> None:
         {
             "IngestUsage": bidirectional("IngestUsage", servicer.ingest_usage),
             "RecordUsage": unary("RecordUsage", pb.RecordUsageRequest, servicer.record_usage),
+            "ListUsage": unary("ListUsage", pb.ListUsageRequest, servicer.list_usage),
             "GetUsage": unary("GetUsage", pb.GetUsageRequest, servicer.get_usage),
             "GetTopology": unary("GetTopology", pb.GetTopologyRequest, servicer.get_topology),
         },

@@ -22,20 +22,27 @@ def page_of(
 
     The token names the last key shown, so a page stays right when items are added before it.
     """
-    if page_size < 0:
-        raise invalid("page_size", "NEGATIVE", "expected 0 or more")
-    size = min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
-    after = _decode(page_token) if page_token else None
+    size = size_of_page(page_size)
+    after = decode_token(page_token) if page_token else None
     rest = [item for item in items if after is None or key(item) > after]
     page = rest[:size]
-    return page, _encode(key(page[-1])) if len(rest) > size else ""
+    return page, encode_token(key(page[-1])) if len(rest) > size else ""
 
 
-def _encode(key: str) -> str:
+def size_of_page(page_size: int) -> int:
+    """Return how many results a page holds at most; InvalidRequest for a negative size."""
+    if page_size < 0:
+        raise invalid("page_size", "NEGATIVE", "expected 0 or more")
+    return min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+
+
+def encode_token(key: str) -> str:
+    """Return the page token that stands for the last key of a page."""
     return base64.urlsafe_b64encode(key.encode()).decode()
 
 
-def _decode(token: str) -> str:
+def decode_token(token: str) -> str:
+    """Return the key of a page token; InvalidRequest for text that is none."""
     try:
         return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError) as error:

@@ -43,7 +43,7 @@ def _amount(plan: Plan, position: int, units: int) -> int:
     if charge.meter is not None:
         quantity = from_units(units, plan.meter(charge.meter).scale)
         usage = {charge.meter: (UsageEntry(quantity),)}
-    final = reference._charge_steps(charge, usage)[-1].after
+    final = reference._charge_steps(plan, charge, usage)[-1].after
     return reference._rounded(final, plan.rounding)
 
 
@@ -100,7 +100,7 @@ def _priced(plan: Plan, position: int, units: int) -> bool:
     usage = {}
     if charge.meter is not None:
         usage = {charge.meter: (UsageEntry(from_units(units, plan.meter(charge.meter).scale)),)}
-    steps = reference._charge_steps(charge, usage)
+    steps = reference._charge_steps(plan, charge, usage)
     return all(reference._rounded(step.after, plan.rounding) <= INT64_MAX for step in steps)
 
 

@@ -20,7 +20,7 @@ def _amount(plan: Plan, position: int, units: int) -> int | None:
     usage = {}
     if charge.meter is not None:
         usage = {charge.meter: (UsageEntry(from_units(units, plan.meter(charge.meter).scale)),)}
-    steps = reference._charge_steps(charge, usage)
+    steps = reference._charge_steps(plan, charge, usage)
     amounts = [reference._rounded(step.after, plan.rounding) for step in steps]
     return amounts[-1] if max(amounts) <= INT64_MAX else None
 

@@ -16,8 +16,11 @@ from rating_core.catalog import (
     Meter,
 )
 from rating_core.metering.batch import RecordStatus
-from rating_core.metering.calls import DAY_US
+from rating_core.metering.calls import DAY_US, GetBuckets
+from rating_core.metering.counter_names import parse_hash_key
+from rating_core.metering.entry import decode_body
 from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.shard import (
     ClosePeriod,
     Configure,
@@ -28,6 +31,7 @@ from rating_core.metering.shard import (
     UsageShard,
 )
 from rating_core.period import HOUR_US, period_bounds
+from rating_server.store.field_fold import fold_record
 
 NOW = 1_767_571_200_000_000  # 2026-01-05T00:00Z, a Monday
 START = NOW - 5 * DAY_US - 7 * HOUR_US - 1
@@ -121,6 +125,19 @@ def send(shard, records):
     _, answer = commit(shard, RecordCall(batch_of(records)))
     pairs = zip(records, answer.status.tolist(), strict=True)
     return [record for record, status in pairs if status == RecordStatus.ACCEPTED]
+
+
+def folded(log, customer, start):
+    """The fields of one hash by the reader's own fold of the log."""
+    fields = {}
+    for body, _ in log:
+        entry = decode_body(body)
+        if isinstance(entry, RecordsEntry):
+            for row in range(len(entry)):
+                named = entry.customers[int(entry.codes[0, row])]
+                if (named, int(entry.words[2, row])) == (customer, start):
+                    fold_record(fields, entry, row, {})
+    return fields
 
 
 def chunks(generator, records):
@@ -276,6 +293,21 @@ def test_recovery_and_snapshots_agree_with_the_live_state(generator):
 
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 @given(random_streams)
+def test_a_reader_of_the_log_gets_the_fields_of_the_hashes(generator):
+    """Folded record by record from the log's format, every field of a hash has its value."""
+    shard, log = new_shard()
+    for part in chunks(generator, with_retractions(generator, stream(generator, 50))):
+        body, _ = commit(shard, RecordCall(batch_of(part)))
+        if body is not None:
+            log.append((body, NOW))
+    for key in shard.changed_hashes(0):
+        kind, customer, start = parse_hash_key(key)
+        if kind == "c":
+            assert dict(shard.hash_fields(key, 0)) == folded(log, customer, start)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+@given(random_streams)
 def test_retracting_everything_leaves_nothing(generator):
     """What is added and taken back leaves no counter; max and latest refuse to be taken back."""
     shard, _ = new_shard()
@@ -312,3 +344,56 @@ def test_a_close_holds_what_is_staged(generator):
             shard.stage(decision, NOW)
             _, answer = commit(twin, close)
             assert decision.answers[0] == answer
+
+
+def bucket_length(meter):
+    return DAY_US if meter.buckets is BucketLength.DAY else HOUR_US
+
+
+def expected_buckets(accepted, customer):
+    """Value and events by (start, end, meter, dimensions) of all buckets with a record or level."""
+    found = {}
+    counted = [r for r in standing(accepted) if r.customer == customer]
+    for meter_id, dimensions in {(r.meter, r.dimensions) for r in counted}:
+        meter = METERS[meter_id]
+        series = [r for r in counted if (r.meter, r.dimensions) == (meter_id, dimensions)]
+        length = bucket_length(meter)
+        begin = START - START % length
+        while meter.buckets and begin <= NOW:
+            start, end = max(begin, START), begin + length
+            events = sum(start <= r.event_time < end for r in series)
+            level = sum(quantity_of(r) for r in series if r.event_time < start)
+            if events or (level and meter.aggregation is Aggregation.WEIGHTED_SUM):
+                value = naive(series, customer, meter, start, end, length)
+                found[start, end, meter_id, dimensions] = value, events
+            begin = end
+    return found
+
+
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+@given(random_streams)
+def test_buckets_are_the_naive_fold_of_their_records(generator):
+    """The history of a customer, page by page, is what the rules say of the records (S6.3)."""
+    shard, _ = new_shard()
+    accepted = []
+    for part in chunks(generator, with_retractions(generator, stream(generator, 60))):
+        accepted += send(shard, part)
+    for customer in CUSTOMERS:
+        found, after = [], None
+        while True:
+            question = GetBuckets(customer, START, NOW + 1, after=after, limit=7)
+            page = shard.query(question).buckets
+            if not page:
+                break
+            found += page
+            after = page[-1].key
+        assert [bucket.key for bucket in found] == sorted(bucket.key for bucket in found)
+        shown = {
+            (b.start, b.end, b.counter.meter, b.counter.dimensions): (
+                b.counter.value,
+                b.counter.events,
+            )
+            for b in found
+        }
+        assert len(shown) == len(found)
+        assert shown == expected_buckets(accepted, customer)

@@ -68,8 +68,8 @@ class LogKeys:
 
     @property
     def counter_pattern(self) -> bytes:
-        """Pattern for SCAN that matches all counter hashes of this log."""
-        return self.prefix + b"c:*"
+        """Pattern for SCAN that matches all hashes of counters and of buckets of this log."""
+        return self.prefix + b"[bc]:*"
 
 
 def _keys(name: str) -> LogKeys:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rating_core.catalog import Aggregation
 from rating_core.errors import LogCorrupt, SnapshotInvalid
 from rating_core.metering.archive import SnapshotName
 from rating_core.metering.calls import Bands, StateDigest
-from rating_core.metering.counter_names import field_name, hash_key_of
+from rating_core.metering.counter_names import hash_key_of
 from rating_core.metering.entry import decode_body, decode_envelope
 from rating_core.metering.protocol import LogEntry, Machine, chain_token
 from rating_core.metering.records_entry import RecordsEntry
 from rating_server.ports import StoreUnavailable
 from rating_server.store.adapter import LinkOptions
+from rating_server.store.field_fold import fold_record
 from rating_server.store.keys import LogKeys
 from rating_server.store.log_reader import LogReader, StoredCounters, log_reader
 from rating_server.store.whole_log import whole_log
@@ -241,17 +241,4 @@ def _add_records(
     numbers = [number for number, name in enumerate(body.customers) if name == customer]
     rows = (np.isin(body.codes[0], numbers) & (body.words[2] == period_start)).nonzero()[0]
     for row in rows.tolist():
-        meter = body.meters[int(body.codes[1, row])]
-        names = meter.id, body.dimension_sets[int(body.codes[2, row])]
-        counted = meter.aggregation is Aggregation.COUNT
-        amount = 1 if counted else int(body.words[0, row])
-        changes: dict[tuple[str, ...], int] = {("value",): amount, ("events",): 1}
-        for charge, (floor_max, ceiling_min) in bands.get(meter.id, {}).items():
-            at_floor = floor_max is not None and amount <= floor_max
-            at_ceiling = not at_floor and ceiling_min is not None and amount >= ceiling_min
-            changes["floor", charge] = int(at_floor)
-            changes["ceiling", charge] = int(at_ceiling)
-            changes["between", charge] = 0 if at_floor or at_ceiling else amount
-        for kind, change in changes.items():
-            name = field_name(*names, *kind)
-            totals[name] = totals.get(name, 0) + change
+        fold_record(totals, body, row, bands)

@@ -6,22 +6,35 @@ before connections with deadlines are open, not in the first call of a user.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from rating_core.catalog import Aggregation, BillingPeriod, Meter
+from rating_core.catalog import Aggregation, BillingPeriod, BucketLength, Meter
 from rating_core.metering.batch import RecordBatch
 from rating_core.metering.id_run import merged_run
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision, Machine
+from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.shard import CreateSubscription, GetCounters, RecordCall, UsageShard
 
 _NOW_US = 1_000_000
 _METER = Meter("m", Aggregation.SUM, scale=1)
+_METERS = {
+    meter.id: meter
+    for meter in (
+        _METER,
+        Meter("peak", Aggregation.MAX, buckets=BucketLength.DAY),
+        Meter("last", Aggregation.LATEST),
+        Meter("users", Aggregation.UNIQUE_COUNT, of="user"),
+        Meter("level", Aggregation.WEIGHTED_SUM),
+    )
+}
 _RECORDS = 500
 
 
 def warm_up() -> None:
     """Count a few records of a customer of its own on machines that are thrown away."""
-    shard = UsageShard(bytes(16), {_METER.id: _METER}.get)
+    shard = UsageShard(bytes(16), _METERS.get)
     bodies = [
         _commit(
             shard,
@@ -45,7 +58,8 @@ def warm_up() -> None:
     shard.decide([joined], _NOW_US)
     joined.batch.split_by_shard(1)
     joined.batch.take(np.arange(0, _RECORDS, 2, dtype=np.int64))
-    recovered = UsageShard(bytes(16), {_METER.id: _METER}.get)
+    _warm_others(shard, bodies)
+    recovered = UsageShard(bytes(16), _METERS.get)
     for version, body in enumerate(bodies, start=1):
         recovered.apply(body, _NOW_US, version, EMPTY_TOKEN)
     for key in recovered.changed_hashes(0):
@@ -56,6 +70,17 @@ def warm_up() -> None:
     segment.seal()
     segment.exchange(segment.closed(), merged_run(segment.closed(), segment.key))
     recovered.decide([joined], _NOW_US)
+
+
+def _warm_others(shard: UsageShard, bodies: list[bytes]) -> None:
+    """Count what takes paths of its own: other aggregations, attributes, buckets, retractions."""
+    records = [
+        UsageRecord("c", meter, f"{meter}-{n}", n, _NOW_US, attributes=(("user", str(n)),))
+        for meter in _METERS
+        for n in range(2)
+    ]
+    back = [replace(record, retraction=True) for record in records[:2]]
+    bodies += [_commit(shard, RecordCall(batch_of(part))) for part in (records, back)]
 
 
 def _commit(machine: Machine, call: object) -> bytes:

@@ -12,8 +12,10 @@ import pytest
 from rating_core.bulk import compile_bulk, rate_batch
 from rating_core.case import Case, case_from_document
 from rating_core.catalog import ChargeModel
+from rating_core.counter import combined_value
 from rating_core.errors import RowStatus
 from rating_core.units import to_units
+from rating_core.usage import counters_from_usage
 from rating_server.currency import minor_unit
 
 HERE = Path(__file__).resolve()
@@ -23,6 +25,18 @@ FILES = [*sorted((HERE.parent / "cases").glob("*.jsonl")), *sorted(VECTORS.glob(
 SEVERAL_EVENTS = "several events, or none, of a meter that is priced by the event"
 DIMENSIONS = "quantities of some values of a dimension"
 INEXPRESSIBLE = {
+    "aggregations.jsonl": {
+        DIMENSIONS: [
+            "max-over-series-is-the-greatest",
+            "max-of-matching-series-only",
+            "max-sees-included-units-once",
+            "latest-over-series-is-the-latest",
+            "latest-of-matching-series-only",
+            "unique-count-of-several-numbers-adds",
+            "unique-count-of-matching-series-only",
+            "weighted-sum-adds-over-series",
+        ],
+    },
     "peers.jsonl": {
         SEVERAL_EVENTS: [
             "lago-pct-mm-01",
@@ -90,7 +104,8 @@ def quantities_of(case: Case) -> list[int] | str:
             return SEVERAL_EVENTS
         if any(entry.dimensions is not None for entry in entries):
             return DIMENSIONS
-        row.append(sum(to_units(entry.quantity, meter.scale) for entry in entries))
+        counters = counters_from_usage(case.plan, {meter.id: entries})
+        row.append(combined_value(meter.aggregation, counters))
     return row
 
 

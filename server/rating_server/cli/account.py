@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rating_client.values import Counter, Statement, StatementSlice
+from rating_server.cli.failure import bad_input
 from rating_server.cli.online import InstantType, connected, instant_words
 from rating_server.cli.output import (
     format_option,
@@ -43,6 +44,10 @@ def _counter_document(counter: Counter) -> dict[str, Any]:
         "value": format(counter.value, "f"),
         "event_count": str(counter.event_count),
     }
+    if counter.latest_time is not None:
+        document["latest_time"] = instant_words(counter.latest_time)
+    if counter.exact_value is not None:
+        document["exact_value"] = str(counter.exact_value)
     if counter.bands:
         document["bands"] = [
             {
@@ -56,43 +61,100 @@ def _counter_document(counter: Counter) -> dict[str, Any]:
     return document
 
 
+_COLUMNS = ("meter", "dimensions", "value", "events")
+
+
+def _counter_row(counter: Counter) -> dict[str, str]:
+    return {
+        "meter": counter.meter,
+        "dimensions": _dimension_words(counter),
+        "value": format(counter.value, "f"),
+        "events": str(counter.event_count),
+    }
+
+
 @click.command()
 @click.argument("customer")
 @_TIME
+@click.option("--history", is_flag=True, help="Show time buckets, of meters that keep them.")
+@click.option(
+    "--from",
+    "start",
+    type=InstantType(),
+    metavar="TIME",
+    help="Start of the history; default: that of the billing period.",
+)
+@click.option(
+    "--to", "end", type=InstantType(), metavar="TIME", help="End of the history; default: now."
+)
+@click.option("--meter", metavar="METER", help="The history of one meter.")
 @target_option
 @format_option
-def usage(customer: str, time: datetime | None, target: str, output_format: str) -> None:
+def usage(
+    customer: str,
+    time: datetime | None,
+    history: bool,
+    start: datetime | None,
+    end: datetime | None,
+    meter: str | None,
+    target: str,
+    output_format: str,
+) -> None:
     """Show what is counted for a customer in one billing period, exact at this instant."""
+    if history:
+        if time is not None:
+            raise bad_input("--time: not with --history: give --from and --to")
+        _show_history(customer, start, end, meter, target, output_format)
+        return
+    for flag, value in (("--from", start), ("--to", end), ("--meter", meter)):
+        if value is not None:
+            raise bad_input(f"{flag}: only with --history")
     with connected(target) as client:
         found = client.get_usage(customer, time)
-    start, end = instant_words(found.period_start), instant_words(found.period_end)
+    first, last = instant_words(found.period_start), instant_words(found.period_end)
     if output_format == "json":
         print_json(
             {
                 "customer": found.customer,
                 "subscription": found.subscription_id,
-                "period_start": start,
-                "period_end": end,
+                "period_start": first,
+                "period_end": last,
                 "counters": [_counter_document(counter) for counter in found.counters],
                 "log_version": str(found.log_version),
             }
         )
         return
-    columns = ("meter", "dimensions", "value", "events")
-    rows = [
-        {
-            "meter": counter.meter,
-            "dimensions": _dimension_words(counter),
-            "value": format(counter.value, "f"),
-            "events": str(counter.event_count),
-        }
-        for counter in found.counters
-    ]
+    rows = [_counter_row(counter) for counter in found.counters]
     if output_format == "csv":
-        print_rows("csv", columns, rows)
+        print_rows("csv", _COLUMNS, rows)
         return
-    click.echo(f"customer {found.customer}, {start} to {end}")
-    print_table(columns, [list(row.values()) for row in rows], right=("value", "events"))
+    click.echo(f"customer {found.customer}, {first} to {last}")
+    print_table(_COLUMNS, [list(row.values()) for row in rows], right=("value", "events"))
+
+
+def _show_history(
+    customer: str,
+    start: datetime | None,
+    end: datetime | None,
+    meter: str | None,
+    target: str,
+    output_format: str,
+) -> None:
+    with connected(target) as client:
+        found = list(client.list_usage(customer, start, end, meter=meter, page_size=1_000))
+    spans = [(instant_words(b.start_time), instant_words(b.end_time)) for b in found]
+    if output_format == "json":
+        buckets = [
+            {"start": first, "end": last, **_counter_document(bucket.counter)}
+            for (first, last), bucket in zip(spans, found, strict=True)
+        ]
+        print_json({"customer": customer, "buckets": buckets})
+        return
+    rows = [
+        {"start": first, "end": last, **_counter_row(bucket.counter)}
+        for (first, last), bucket in zip(spans, found, strict=True)
+    ]
+    print_rows(output_format, ("start", "end", *_COLUMNS), rows, right=("value", "events"))
 
 
 def _slice_view(piece: StatementSlice) -> SliceView:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
@@ -35,6 +35,10 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def taken_back(self) -> Chunk:
+        """Return the chunk that takes these records back (S7.6)."""
+        return Chunk(self.rows, replace(self.columns, retractions=bytes([1]) * len(self)))
 
     def records(self) -> Iterator[CountedRecord]:
         """Yield every record."""
@@ -83,6 +87,8 @@ class ChunkBuilder:
         self._customers: dict[str, int] = {}
         self._meters: dict[tuple[str, int], int] = {}
         self._sets: dict[Dimensions, int] = {}
+        self._attributes: dict[Dimensions, int] = {}
+        self._attribute_index: list[int] = []
         self._customer_index: list[int] = []
         self._meter_index: list[int] = []
         self._set_index: list[int] = []
@@ -99,6 +105,7 @@ class ChunkBuilder:
         quantity: int | Decimal,
         time_us: int,
         dimensions: Dimensions,
+        attributes: Dimensions = (),
     ) -> None:
         """Add one record; ValueError for a quantity beyond 12 decimals or 64 bits (S1.2).
 
@@ -113,6 +120,7 @@ class ChunkBuilder:
         self._customer_index.append(_place(self._customers, customer))
         self._meter_index.append(_place(self._meters, (meter, scale)))
         self._set_index.append(_place(self._sets, dimensions))
+        self._attribute_index.append(_place(self._attributes, attributes))
 
     def seal(self) -> Chunk:
         """Return what is gathered as a chunk, and start anew."""
@@ -123,6 +131,8 @@ class ChunkBuilder:
             customer_index=self._customer_index,
             meter_index=self._meter_index,
             dimension_set_index=self._set_index,
+            attribute_sets=[dict(item) for item in self._attributes],
+            attribute_set_index=self._attribute_index if any(self._attributes) else (),
             event_ids=self._event_ids,
             quantities=self._units,
             event_times_micros=self._times,

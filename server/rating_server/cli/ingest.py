@@ -19,9 +19,14 @@ from rating_server.cli.sending import SendingInterrupted, Summary, send
 @click.command()
 @click.argument("file", metavar="FILE|-")
 @mapping_options
+@click.option(
+    "--retract",
+    is_flag=True,
+    help="Take the records back instead: the same file with the same flags.",
+)
 @target_option
 @format_option
-def ingest(file: str, flags: MappingFlags, target: str, output_format: str) -> None:
+def ingest(file: str, flags: MappingFlags, retract: bool, target: str, output_format: str) -> None:
     """Send the usage records of a CSV or JSON lines file (- is standard input).
 
     A row that is sent again is a DUPLICATE and changes nothing, so that an interrupted run is
@@ -35,6 +40,8 @@ def ingest(file: str, flags: MappingFlags, target: str, output_format: str) -> N
     records = RecordFile.of(flags, file)
     expected = records.expected_records()
     chunks = records.chunks()
+    if retract:
+        chunks = (chunk.taken_back() for chunk in chunks)
     # A header that does not fit is found here, before any server is asked.
     first = list(islice(chunks, 1))
     try:

@@ -76,6 +76,13 @@ _OPTIONS = (
         help="A dimension and the column of its values.",
     ),
     click.option(
+        "--attribute",
+        "attributes",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="An attribute and the column of its values.",
+    ),
+    click.option(
         "--event-id-column",
         metavar="COLUMN",
         help="The event id; with several meters the meter is appended to it. Default: ids derived "
@@ -103,6 +110,7 @@ class MappingFlags:
     customer_column: str | None
     customer_hash: int | None
     dimensions: tuple[str, ...]
+    attributes: tuple[str, ...]
     event_id_column: str | None
     source: str | None
 
@@ -192,6 +200,7 @@ def mapping_for(flags: MappingFlags, name: str) -> RowMapping:
         customer_column=flags.customer_column,
         customer_hash=flags.customer_hash,
         dimensions=_pairs(flags.dimensions, "--dimension"),
+        attributes=_pairs(flags.attributes, "--attribute"),
         event_id_column=flags.event_id_column,
     )
 

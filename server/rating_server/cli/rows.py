@@ -63,13 +63,14 @@ class RowMapping:
     customer_column: str | None = None
     customer_hash: int | None = None
     dimensions: tuple[tuple[str, str], ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
     event_id_column: str | None = None
 
     def columns(self) -> list[str]:
         """Return every column that the mapping reads."""
         names = [self.time_column, self.meter_column, self.quantity_column, self.customer_column]
         names += [self.event_id_column, *[column for _, column in self.meters]]
-        names += [column for _, column in self.dimensions]
+        names += [column for _, column in (*self.dimensions, *self.attributes)]
         return [name for name in names if name is not None]
 
 
@@ -216,7 +217,8 @@ class RowReader:
         try:
             time_us = self._time(row)
             customer = self._customer(row, text)
-            dimensions = self._dimensions(row)
+            dimensions = _pairs(row, self._mapping.dimensions)
+            attributes = _pairs(row, self._mapping.attributes)
             records = [
                 (meter, parse_quantity(quantity)) for meter, quantity in self._quantities(row)
             ]
@@ -224,7 +226,9 @@ class RowReader:
         except ValueError as error:
             raise RowFault(number, str(error)) from None
         for (meter, quantity), event_id in zip(records, ids, strict=True):
-            builder.append(number, event_id, customer, meter, quantity, time_us, dimensions)
+            builder.append(
+                number, event_id, customer, meter, quantity, time_us, dimensions, attributes
+            )
 
     def _time(self, row: Row) -> int:
         column = self._mapping.time_column
@@ -248,10 +252,6 @@ class RowReader:
             message = f"expected 1 to {CUSTOMER_BYTES_MAX} bytes, got {_short(customer)}"
             raise ValueError(f"{mapping.customer_column}: {message}")
         return customer
-
-    def _dimensions(self, row: Row) -> tuple[tuple[str, str], ...]:
-        pairs = [(name, _cell(row, column)) for name, column in self._mapping.dimensions]
-        return tuple(sorted(pair for pair in pairs if pair[1]))
 
     def _quantities(self, row: Row) -> list[tuple[str, str]]:
         mapping = self._mapping
@@ -279,6 +279,12 @@ class RowReader:
             message = f"expected 1 to {EVENT_ID_BYTES_MAX} bytes, got {_short(event_id)}"
             raise ValueError(f"{mapping.event_id_column}: {message}")
         return event_id
+
+
+def _pairs(row: Row, mapping: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Return the sorted (name, value) pairs of a row; a blank cell has no value."""
+    pairs = [(name, _cell(row, column)) for name, column in mapping]
+    return tuple(sorted(pair for pair in pairs if pair[1]))
 
 
 def _cell(row: Row, column: str) -> str:

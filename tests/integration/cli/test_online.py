@@ -289,3 +289,43 @@ def test_an_interrupted_ingest_says_what_is_acknowledged(
         ("ACCEPTED", "1808"),
         ("DUPLICATE", "8192"),
     ]
+
+
+LEVELS = """
+id: {id}
+currency: USD
+billing_period: month
+meters:
+  - {{id: {id}-users, aggregation: unique_count, of: user, buckets: day}}
+charges:
+  - {{id: users, meter: {id}-users, model: per_unit, unit_price: "2"}}
+"""
+
+
+def test_attributes_retraction_and_history(command: Command, tmp_path: Path) -> None:
+    """A file's attributes are counted, shown by the day, and taken back by the same command."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(LEVELS.format(id="hist"))
+    assert command("plan", "publish", plan).status == 0
+    command("subscribe", "hist-c", "--plan", "hist", "--start", "2026-01-01")
+    file = tmp_path / "events.csv"
+    file.write_text("t,who\n2026-01-02,ann\n2026-01-02,bob\n2026-01-03,ann\n")
+    ingest = ["ingest", file, "--time", "t", "--customer", "hist-c", "--meter", "hist-users"]
+    ingest += ["--attribute", "user=who", "--format", "csv"]
+    assert command(*ingest).out.splitlines()[1:] == ["ACCEPTED,,3"]
+    month = ["--from", "2026-01-01", "--to", "2026-02-01"]
+    days = command("usage", "hist-c", "--history", *month, "--format", "csv").out.splitlines()
+    assert days == [
+        "start,end,meter,dimensions,value,events",
+        "2026-01-02T00:00:00Z,2026-01-03T00:00:00Z,hist-users,,2,2",
+        "2026-01-03T00:00:00Z,2026-01-04T00:00:00Z,hist-users,,1,1",
+    ]
+    one = command("usage", "hist-c", "--history", *month, "--meter", "hist-users")
+    assert "2026-01-03" in one.out
+    assert command(*ingest, "--retract").out.splitlines()[1:] == ["ACCEPTED,,3"]
+    assert command(*ingest, "--retract").out.splitlines()[1:] == ["DUPLICATE,,3"]
+    assert command(*ingest).out.splitlines()[1:] == ["DUPLICATE,,3"]
+    found = json.loads(command("usage", "hist-c", "--history", *month, "--format", "json").out)
+    assert found["buckets"] == []
+    assert command("usage", "hist-c", "--time", "2026-01-01", "--history").status == 2
+    assert command("usage", "hist-c", "--meter", "hist-users").status == 2

@@ -21,9 +21,10 @@ MODULES = {
     "rate-batch": ("rate_batch",),
     "ingest": ("ingest",),
     "ids": ("ids",),
+    "servers": ("servers",),
 }
 """Modules by the name of the benchmark; each has a function ``run`` that yields rows."""
-CHOSEN = ("ingest",)
+CHOSEN = ("ingest", "servers")
 SIZED = ("core", "core-growth", "rate-batch", "ids")
 REPORT = "report"
 

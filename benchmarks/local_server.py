@@ -73,3 +73,23 @@ def local_server(folder: Path) -> Iterator[str]:
     """Start a server as `running_server` does; yield its address."""
     with running_server(folder) as server:
         yield server.address
+
+
+@contextlib.contextmanager
+def server_on(folder: Path, url: str) -> Iterator[str]:
+    """Start one of several servers on the store at ``url``; yield its address, then stop it."""
+    folder.mkdir()
+    port_file = folder / "port"
+    command = [sys.executable, "-m", "rating_server.cli.entry", "serve", "--port", "0"]
+    command += ["--port-file", str(port_file), "--redis-url", url]
+    command += ["--acceptance-window", "unlimited", "--log-level", "warning"]
+    process = subprocess.Popen(command)
+    try:
+        while not port_file.exists():
+            if process.poll() is not None:
+                raise SystemExit("the server did not start")
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port_file.read_text().strip()}"
+    finally:
+        process.terminate()
+        process.wait()

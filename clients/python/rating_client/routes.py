@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -81,6 +81,17 @@ def get_topology() -> Call[Topology]:
         usage_api.GetTopologyResponse,
         read_topology,
     )
+
+
+def shard_ranges(shards: Sequence[int]) -> str:
+    """Return ascending shards as words: `0-3, 7`; empty for none."""
+    ranges: list[list[int]] = []
+    for shard in shards:
+        if ranges and ranges[-1][1] == shard - 1:
+            ranges[-1][1] = shard
+        else:
+            ranges.append([shard, shard])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
 
 
 class Routes:

@@ -21,6 +21,7 @@ _COMMANDS = {
     "ingest": ("ingest", "Send the usage records of a CSV or JSON lines file, exactly once."),
     "usage": ("account", "Show what is counted for a customer."),
     "statement": ("account", "Show what a customer's period costs, and why."),
+    "servers": ("servers", "Show the living servers, their shards and their health."),
     "store": ("store", "Look after the embedded store of a data directory."),
     "log": ("log", "List, verify and export the logs, archive included."),
     "verify": ("verify", "Prove that counters and snapshots are what the logs say."),

@@ -41,7 +41,7 @@ class ServerProcess:
         self.root = root
         self.data_dir = root / "data"
         self.log = root / "serve.log"
-        self._port_file = root / "port"
+        self.port_file = root / "port"
         self._flags = [*flags, "--acceptance-window", "unlimited"]
         self._flags += ["--redis-url", url] if url else ["--data-dir", str(self.data_dir)]
         self.process: subprocess.Popen[bytes] | None = None
@@ -49,13 +49,13 @@ class ServerProcess:
 
     def start(self) -> ServerProcess:
         """Start, and wait until it answers."""
-        self._port_file.unlink(missing_ok=True)
+        self.port_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", "rating_server.cli.entry", "serve", "--port", "0"]
-        command += ["--port-file", str(self._port_file), *self._flags]
+        command += ["--port-file", str(self.port_file), *self._flags]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         expires = time.monotonic() + START_SECONDS
-        while not self._port_file.exists():
+        while not self.port_file.exists():
             if self.process.poll() is not None or time.monotonic() > expires:
                 raise AssertionError(self.log.read_text()[-2000:])
             time.sleep(0.01)
@@ -64,7 +64,7 @@ class ServerProcess:
     @property
     def target(self) -> str:
         """Address of the server."""
-        return f"127.0.0.1:{self._port_file.read_text().strip()}"
+        return f"127.0.0.1:{self.port_file.read_text().strip()}"
 
     def connect(self) -> grpc.Channel:
         """Return the one channel of this server run."""

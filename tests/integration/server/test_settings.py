@@ -58,7 +58,7 @@ def test_a_new_store_takes_seven_days(server_factory):
 def test_a_port_file_that_cannot_be_is_one_line(server_factory):
     """A directory that does not exist is said at once, before anything is started."""
     server = server_factory()
-    server._port_file = server.root / "none" / "port"
+    server.port_file = server.root / "none" / "port"
     with pytest.raises(AssertionError):
         server.start()
     (line,) = server.log.read_text().strip().splitlines()

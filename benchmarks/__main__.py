@@ -1,6 +1,7 @@
 """`python -m benchmarks [NAME…] [--json] [--save] [--rows N]`: no name runs all benchmarks.
 
 `python -m benchmarks report` writes the tables and the plot of README.md from results/*.json.
+`faults` and `simulate` are long forms of tests, run only by name.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ MODULES = {
     "servers": ("servers",),
 }
 """Modules by the name of the benchmark; each has a function ``run`` that yields rows."""
+TESTS = {"faults": ("faults",), "simulate": ("simulate",)}
+"""Long forms of tests, run only by name; exit status 1 if a row shows that a promise is broken."""
+BROKEN = ("lost", "doubled", "complaint", "violations")
+"""Columns that are 0 or absent while all promises hold."""
 CHOSEN = ("ingest", "servers")
 SIZED = ("core", "core-growth", "rate-batch", "ids")
 REPORT = "report"
@@ -32,43 +37,58 @@ REPORT = "report"
 def main() -> int:
     """Run the named benchmarks and print one line a row."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*MODULES, REPORT]))
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=", ".join([*MODULES, *TESTS, REPORT])
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--save", action="store_true", help="also write results/NAME.json")
     parser.add_argument(
         "--rows", type=int, help="rows of all but ingest (10,000,000); fewer for a look"
     )
-    parser.add_argument("--only", default="", metavar="CASE", help="ingest: cases that begin so")
-    parser.add_argument("--quick", action="store_true", help="ingest: fewer records, one run")
+    parser.add_argument(
+        "--only", default="", metavar="CASE", help="ingest, faults: cases that begin so"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="ingest, faults: fewer records and runs"
+    )
+    parser.add_argument("--rounds", type=int, default=0, help="faults: rounds (each fault once)")
+    parser.add_argument("--histories", type=int, default=200_000, help="simulate: how many")
     options = parser.parse_args()
     if options.names == [REPORT]:
         from benchmarks.report import write_report
 
         return write_report()
-    unknown = [name for name in options.names if name not in MODULES]
+    known = MODULES | TESTS
+    unknown = [name for name in options.names if name not in known]
     if unknown:
-        parser.error(f"no benchmark is named {unknown[0]}; there are: {', '.join(MODULES)}")
+        parser.error(f"no benchmark is named {unknown[0]}; there are: {', '.join(known)}")
     if options.rows is not None and options.rows < 1:
         parser.error("--rows must be at least 1")
     header = machine()
     sys.stdout.write((json.dumps(header) if options.json else f"# {header}") + "\n")
+    broken = False
     for name in options.names or MODULES:
         rows = []
         for row in _rows(name, options):
             rows.append(row)
+            broken = broken or any(row.get(column) for column in BROKEN)
             sys.stdout.write((json.dumps(row) if options.json else _text(row)) + "\n")
             sys.stdout.flush()
         if options.save:
             _save(name, header, rows)
-    return 0
+    return 1 if broken else 0
 
 
 def _rows(name: str, options: argparse.Namespace) -> Iterator[Row]:
     """Run one benchmark; a peer that is not installed becomes one line."""
     try:
-        for module in MODULES[name]:
+        for module in (MODULES | TESTS)[name]:
             run = importlib.import_module(f"benchmarks.{module}").run
-            if name in CHOSEN:
+            if name == "faults":
+                yield from run(options.rounds, options.only, options.quick)
+            elif name == "simulate":
+                yield from run(options.histories)
+            elif name in CHOSEN:
                 yield from run(options.only, options.quick)
             elif name in SIZED and options.rows is not None:
                 yield from run(options.rows)

@@ -27,7 +27,8 @@ from rating_server.store.data_directory import DataDirectory
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.id_files import IdFiles
 from rating_server.store.id_spill import IdSpill
-from rating_server.store.usage_store import RedisUsageStore, UsageStoreOptions, system_clock
+from rating_server.store.usage_options import UsageStoreOptions
+from rating_server.store.usage_store import RedisUsageStore, system_clock
 from rating_server.usecases.context import Context
 
 SERVICES = (usage.SERVICE, catalog.SERVICE, customer.SERVICE, rating.SERVICE)

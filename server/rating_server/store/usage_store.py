@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from rating_core.catalog import Meter
 from rating_core.metering.catalogue import Catalogue, GetMeter
@@ -39,7 +38,6 @@ from rating_server.store.connection import CONNECTION_ERRORS
 from rating_server.store.driver import SessionDriver
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.guard import StoreGuard
-from rating_server.store.id_spill import IdSpill
 from rating_server.store.keys import LogKeys, catalogue_keys, shard_keys
 from rating_server.store.membership import Membership
 from rating_server.store.posting import post_all
@@ -47,47 +45,13 @@ from rating_server.store.preflight import Durability, check_store
 from rating_server.store.registry import read_members
 from rating_server.store.sessions import ShardSessions
 from rating_server.store.shard_settings import Configured, configure_shard, tell_window
+from rating_server.store.usage_options import UsageStoreOptions
 from rating_server.store.warm_up import warm_up
 from rating_server.topology import Topology
 
 _log = logging.getLogger(__name__)
 
 _BOOT_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class UsageStoreOptions:
-    """What decides, and how Redis is reached.
-
-    ``url`` (`address.py`) is empty for the embedded store. ``shards`` counts only when a store is
-    first used. ``window``: acceptance window W, ``max_series``: both as stored where None.
-    ``max_ids``: ids remembered in all shards together. ``deadline`` seconds of every store call,
-    ``start_timeout`` seconds until the store must have loaded and all logs must have been read.
-    ``replicas`` that must confirm at REPLICATED.
-    ``trust``: take a store that hides its CONFIG for durable. ``disk_reserve`` bytes for the
-    embedded store (P15). ``archive``: path or URI of the archive, empty for none;
-    ``archive_after_us``: age in µs at which entries go there, None for never (P10).
-    ``spill``: keeps the memory of ids below a limit; of this store alone.
-    ``session_idle`` seconds after which the session of another server's shard is closed.
-    ``disk``: gives the free bytes of the store's disk where that is known (P15).
-    """
-
-    url: str = ""
-    level: AckLevel = AckLevel.DURABLE
-    shards: int = 16
-    window: Window | None = None
-    max_series: int | None = None
-    max_ids: int = 100_000_000
-    deadline: float = 5.0
-    start_timeout: float = 600.0
-    replicas: int = 1
-    trust: bool = False
-    disk_reserve: int = 256 * 1024 * 1024
-    archive: str = ""
-    archive_after_us: int | None = None
-    spill: IdSpill | None = None
-    session_idle: float = 30.0
-    disk: Callable[[], int] | None = None
 
 
 def system_clock() -> int:

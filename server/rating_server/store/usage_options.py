@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rating_core.metering.protocol import AckLevel
 from rating_server.ports import Window
+from rating_server.store.id_spill import IdSpill
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ from rating_client.errors import (
     PermissionDenied,
     RatewrightError,
     ResourceExhausted,
+    SpoolError,
+    SpoolFull,
     Unauthenticated,
     Unavailable,
     Unimplemented,
@@ -41,6 +43,7 @@ from rating_client.errors import (
 from rating_client.options import ClientOptions, WriterOptions
 from rating_client.rating import RateBatch, RatedBatch, RatedPlan
 from rating_client.routes import ServerInfo, Topology
+from rating_client.spool_directory import SpoolDamage
 from rating_client.values import (
     Counter,
     CounterBand,
@@ -88,6 +91,9 @@ __all__ = [
     "RejectReason",
     "ResourceExhausted",
     "ServerInfo",
+    "SpoolDamage",
+    "SpoolError",
+    "SpoolFull",
     "Statement",
     "StatementLine",
     "StatementSlice",

@@ -7,6 +7,7 @@ Of one event loop. List methods are asynchronous iterators; everything else is a
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
@@ -323,11 +324,18 @@ class AsyncClient:
         options: WriterOptions | None = None,
         producer_id: str | None = None,
         epoch: int | None = None,
+        spool_dir: str | os.PathLike[str] | None = None,
     ) -> AsyncUsageWriter:
         """Return a writer that streams records over this client's connection.
 
-        With ``producer_id`` it numbers its batches, and records have no event id (P12).
+        With ``producer_id`` it numbers its batches, and records have no event id (P12). With
+        ``spool_dir`` records survive a crash of this process in files of that directory.
         """
         return AsyncUsageWriter(
-            self, on_batch=on_batch, options=options, producer_id=producer_id, epoch=epoch
+            self,
+            on_batch=on_batch,
+            options=options,
+            producer_id=producer_id,
+            epoch=epoch,
+            spool_dir=spool_dir,
         )

@@ -7,6 +7,7 @@ One background task looks after the stream, with a task that sends and one that 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,7 @@ from rating_client.delivery import BatchResult, OnBatch
 from rating_client.errors import RatewrightError, error_from_rpc
 from rating_client.lanes import Lane
 from rating_client.options import WriterOptions
+from rating_client.spool_directory import SpoolDamage
 from rating_client.values import UsageRecord
 from rating_client.writer_core import (
     CLOSE_AFTER_ERROR_SECONDS,
@@ -70,9 +72,15 @@ class AsyncUsageWriter:
         options: WriterOptions | None = None,
         producer_id: str | None = None,
         epoch: int | None = None,
+        spool_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        """With ``producer_id`` the writer numbers its batches; as `UsageWriter`."""
-        self._core = WriterCore(options or WriterOptions(), producer_id, epoch, client.routes)
+        """With ``producer_id`` the writer numbers its batches; ``spool_dir``: as `UsageWriter`.
+
+        What is left in the spool is sent from the first call on.
+        """
+        self._core = WriterCore(
+            options or WriterOptions(), producer_id, epoch, client.routes, spool_dir
+        )
         self._client = client
         self._on_batch = on_batch
         self._work = _Signal()
@@ -98,6 +106,15 @@ class AsyncUsageWriter:
         except (RatewrightError, TimeoutError) as second:
             error.add_note(f"closing the writer: {second}")
 
+    async def _sync(self, when: str) -> None:
+        if self._core.outgoing.syncs(when):
+            await asyncio.to_thread(self._core.outgoing.sync, when)
+
+    @property
+    def spool_damage(self) -> tuple[SpoolDamage, ...]:
+        """What could not be read of the spool; as `UsageWriter.spool_damage`."""
+        return self._core.outgoing.spool_damage
+
     @property
     def counters(self) -> WriterCounters:
         """What was written and what became of it so far."""
@@ -112,6 +129,7 @@ class AsyncUsageWriter:
             self._wake()
             # A loop of writes that never waits would keep the sending task from running.
             await asyncio.sleep(0)
+        await self._sync("each")
         return number
 
     async def write_columns(
@@ -131,6 +149,7 @@ class AsyncUsageWriter:
             self._core.take_payload(payload)
             self._wake()
             await asyncio.sleep(0)
+        await self._sync("each")
         first = self._core.written if first is None else first
         return range(first, first + len(columns))
 
@@ -140,6 +159,7 @@ class AsyncUsageWriter:
         self._core.seal()
         target = self._core.written
         self._wake()
+        await self._sync("flush")
         while not self._core.settled(target):
             await self._wait(deadline, "not all records were answered in time")
         return self._core.counters()

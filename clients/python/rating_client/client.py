@@ -10,6 +10,7 @@ creating ones by a ``request_id`` that the client makes up where the caller give
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
@@ -322,11 +323,18 @@ class Client:
         options: WriterOptions | None = None,
         producer_id: str | None = None,
         epoch: int | None = None,
+        spool_dir: str | os.PathLike[str] | None = None,
     ) -> UsageWriter:
         """Return a writer that streams records over this client's connection.
 
-        With ``producer_id`` it numbers its batches, and records have no event id (P12).
+        With ``producer_id`` it numbers its batches, and records have no event id (P12). With
+        ``spool_dir`` records survive a crash of this process in files of that directory.
         """
         return UsageWriter(
-            self, on_batch=on_batch, options=options, producer_id=producer_id, epoch=epoch
+            self,
+            on_batch=on_batch,
+            options=options,
+            producer_id=producer_id,
+            epoch=epoch,
+            spool_dir=spool_dir,
         )

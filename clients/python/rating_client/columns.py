@@ -7,7 +7,7 @@ it is known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, compress
 from typing import Any
@@ -74,6 +74,22 @@ class Payload:
     def numbered(self, number: int) -> bytes:
         """Return the bytes of the request with its batch number: protobuf messages concatenate."""
         return usage_api.IngestUsageRequest(batch_number=number).SerializeToString() + self.data
+
+
+class StoredPayload(Payload):
+    """A batch whose bytes are kept elsewhere, and read whenever they are needed."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, record_count: int, read: Callable[[], bytes]) -> None:
+        object.__setattr__(self, "record_count", record_count)
+        object.__setattr__(self, "_read", read)
+
+    @property
+    def data(self) -> bytes:
+        """The batch as the bytes of an IngestUsageRequest."""
+        read: Callable[[], bytes] = object.__getattribute__(self, "_read")
+        return read()
 
 
 def _dimension_key(dimensions: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -248,6 +248,15 @@ class Delivery:
             self._next_number += 1
             self._waiting.append(batch)
 
+    def put_reported(self, payload: Payload) -> None:
+        """Take a batch that has its result and may be asked for again; only numbered ones are."""
+        raise NotImplementedError("only numbered batches are kept after their result")
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of batches that have their result and are held in memory all the same."""
+        return 0
+
     def opened(self) -> None:
         """A stream is being opened."""
 

@@ -17,7 +17,9 @@ RatewrightError              code, reason, metadata, message, field_violations, 
 ├── Internal                 a fault of the server (also DATA_LOSS and UNKNOWN)
 └── WriterError              of a usage writer; carries the code of what caused it
     ├── BatchFailed          the server refused a whole batch, or it was given up
-    └── WriterClosed         the writer was closed, or stopped by an error
+    ├── WriterClosed         the writer was closed, or stopped by an error
+    └── SpoolError           of a writer's spool: locked, of another producer, damaged
+        └── SpoolFull        the spool or its disk has no room; nothing was taken
 PlanDocumentError(ValueError)  a plan or usage document with faults, found before any call
 """
 
@@ -163,6 +165,17 @@ class BatchFailed(WriterError):
 
 class WriterClosed(WriterError):
     """The writer takes no more records: it was closed, or an error stopped it."""
+
+
+class SpoolError(WriterError):
+    """A writer's spool cannot be used: SPOOL_LOCKED, SPOOL_MISMATCH, SPOOL_DAMAGED, SPOOL_FAILED.
+
+    Raised by a write, it says that nothing was taken; what was taken before is still there.
+    """
+
+
+class SpoolFull(SpoolError):
+    """The spool (SPOOL_FULL) or its disk (SPOOL_DISK_FULL) has no room; nothing was taken."""
 
 
 _CLASSES: Mapping[grpc.StatusCode, type[RatewrightError]] = {

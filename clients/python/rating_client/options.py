@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 import grpc
 
@@ -43,6 +44,10 @@ class ClientOptions:
     follow_topology: bool = True
     """Send records to the server of their shard where there are several; False: all to the target,
     which is right too, but costs the servers more."""
+    keepalive_seconds: float = 20.0
+    """A connection with open calls on which nothing came for so long is asked whether it lives."""
+    keepalive_timeout_seconds: float = 10.0
+    """Without an answer for so long it is given up: calls are UNAVAILABLE, writers reconnect."""
     channel_arguments: tuple[tuple[str, str | int], ...] = ()
     """Further gRPC channel arguments; they win over the client's own."""
 
@@ -52,6 +57,10 @@ class ClientOptions:
             raise ValueError("unary_attempts: expected 1 to 5")
         if self.timeout_seconds <= 0:
             raise ValueError("timeout_seconds: expected more than 0")
+        if self.keepalive_seconds < 10:
+            raise ValueError("keepalive_seconds: expected 10 or more, as servers allow")
+        if self.keepalive_timeout_seconds <= 0:
+            raise ValueError("keepalive_timeout_seconds: expected more than 0")
 
     def channel_options(self, *, streams: bool = False) -> list[tuple[str, str | int]]:
         """Return the gRPC channel arguments: of the unary methods, or of the writers' streams.
@@ -86,6 +95,10 @@ class ClientOptions:
             # that lost its server should be back within a second or two.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1_000),
+            ("grpc.keepalive_time_ms", round(self.keepalive_seconds * 1_000)),
+            ("grpc.keepalive_timeout_ms", round(self.keepalive_timeout_seconds * 1_000)),
+            # Any number of pings between two messages: an idle stream is watched too.
+            ("grpc.http2.max_pings_without_data", 0),
             *self.channel_arguments,
         ]
 
@@ -103,7 +116,10 @@ class WriterOptions:
     batches_in_flight: int = 4
     """Batches that are sent before the first of them is answered, 1 to 64."""
     max_unanswered_records: int = 65_536
-    """Records that are buffered or under way before ``write`` waits; ≥ ``batch_records``."""
+    """Records that are buffered or under way before ``write`` waits; ≥ ``batch_records``. With a
+    spool: before they wait in its files."""
+    max_unanswered_bytes: int = 256 << 20
+    """Bytes of batches that are held in memory before the same; ≥ ``batch_bytes``."""
     answer_timeout_seconds: float = 60.0
     """A stream whose oldest batch waits longer for its answer is given up, its batches resent."""
     backoff_initial_seconds: float = 0.05
@@ -113,6 +129,15 @@ class WriterOptions:
     give_up_after_seconds: float | None = None
     """A batch that failed so long ago for the first time and is still not answered is reported
     with RETRY for the records of which nothing is known. Default: never."""
+    spool_max_bytes: int = 1 << 30
+    """Bytes of a spool's files, 1 MiB or more; one batch more may be written."""
+    spool_fsync: Literal["each", "flush", "interval", "none"] = "each"
+    """When a spool's file is synced to the disk: before every write returns, at every flush, at
+    intervals, or never. All survive a crash of the process; the first, one of the machine."""
+    spool_fsync_interval_seconds: float = 1.0
+    """Seconds between syncs at intervals."""
+    spool_full: Literal["wait", "raise"] = "wait"
+    """What writing does while the spool is full: wait (``timeout``), or raise SpoolFull at once."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the option that is out of its range."""
@@ -122,6 +147,9 @@ class WriterOptions:
             "batch_delay_seconds": (self.batch_delay_seconds, 0, 3_600),
             "batches_in_flight": (self.batches_in_flight, 1, 64),
             "max_unanswered_records": (self.max_unanswered_records, self.batch_records, 1 << 40),
+            "max_unanswered_bytes": (self.max_unanswered_bytes, self.batch_bytes, 1 << 50),
+            "spool_max_bytes": (self.spool_max_bytes, 1 << 20, 1 << 50),
+            "spool_fsync_interval_seconds": (self.spool_fsync_interval_seconds, 0.001, 3_600),
             "answer_timeout_seconds": (self.answer_timeout_seconds, 0.001, 86_400),
             "backoff_initial_seconds": (self.backoff_initial_seconds, 0.001, 3_600),
             "backoff_max_seconds": (
@@ -135,3 +163,10 @@ class WriterOptions:
         for name, (value, least, most) in ranges.items():
             if not least <= value <= most:
                 raise ValueError(f"{name}: expected {least} to {most}, got {value}")
+        choices = {
+            "spool_fsync": (self.spool_fsync, ("each", "flush", "interval", "none")),
+            "spool_full": (self.spool_full, ("wait", "raise")),
+        }
+        for name, (word, words) in choices.items():
+            if word not in words:
+                raise ValueError(f"{name}: expected {', '.join(words)}, got {word!r}")

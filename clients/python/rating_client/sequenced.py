@@ -8,20 +8,22 @@ sent again on the next stream.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
 import grpc
 
 from ratewright.v1 import usage_service_pb2 as usage_api
 from rating_client.columns import Payload
-from rating_client.delivery import (
-    Batch,
-    BatchResult,
-    Delivery,
-    Sendable,
+from rating_client.delivery import BatchResult, Delivery, Sendable
+from rating_client.errors import Internal, RatewrightError
+from rating_client.numbered import (
+    Keeper,
+    Note,
+    NumberedBatch,
+    batch_damaged,
+    sequence_lost,
+    spool_behind,
 )
-from rating_client.errors import FailedPrecondition, Internal, RatewrightError
 from rating_client.options import WriterOptions
 from rating_client.values import RecordStatus
 from rating_client.verdict import Verdict, verdict
@@ -41,29 +43,6 @@ class _Phase(Enum):
     OPEN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A request without a batch: a handshake, or the wish to have marks brought up."""
-
-    data: bytes
-
-    def request(self) -> bytes:
-        """Return the bytes to send."""
-        return self.data
-
-
-@dataclass(slots=True)
-class NumberedBatch(Batch):
-    """A batch under way, or answered and kept. ``head``: what its request says beside its data."""
-
-    head: bytes = b""
-    reported: bool = False
-
-    def request(self) -> bytes:
-        """Return the bytes to send: always the same batch (P13)."""
-        return self.head + self.payload.data
-
-
 class SequencedDelivery(Delivery):
     """The batches of one producer that are not durable.
 
@@ -78,6 +57,7 @@ class SequencedDelivery(Delivery):
         producer_id: str,
         epoch: int,
         first_sequence: int | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         if options.give_up_after_seconds is not None:
             raise ValueError("give_up_after_seconds: a numbered batch cannot be given up")
@@ -94,6 +74,8 @@ class SequencedDelivery(Delivery):
         self._reported_ahead: set[int] = set()
         self._confirm = False
         self._numbers: dict[int, int] = {}
+        self._keeper = keeper
+        self._sent = 0 if keeper is None else keeper.left_over
 
     # --- what is known -------------------------------------------------------------------------
 
@@ -101,6 +83,11 @@ class SequencedDelivery(Delivery):
     def durable_sequence(self) -> int:
         """The sequence up to which all is durable in all shards, 0 before the first handshake."""
         return (self._offset or 0) + self._durable
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of batches that are answered and held in memory until they are durable."""
+        return self._kept_bytes
 
     @property
     def settled(self) -> bool:
@@ -135,6 +122,18 @@ class SequencedDelivery(Delivery):
         )
         self._numbers[first_record] = number
         self._next_number += 1
+
+    def put_reported(self, payload: Payload) -> None:
+        """Take a batch whose result an earlier writer has reported; it may not be durable yet."""
+        self._waiting.append(self._reported_batch(self._next_number, payload))
+        self._taken_too(self._next_number)
+        self._next_number += 1
+
+    @staticmethod
+    def _reported_batch(number: int, payload: Payload) -> NumberedBatch:
+        count = payload.record_count
+        statuses = bytearray([RecordStatus.RETRY] * count)
+        return NumberedBatch(number, 0, payload, statuses, bytearray(count), reported=True)
 
     def opened(self) -> None:
         """A stream is being opened: the handshake comes first (P13)."""
@@ -179,6 +178,7 @@ class SequencedDelivery(Delivery):
         batch.sent_at = now
         batch.head = self._head(batch.number, self.sequence_of(batch.number))
         self._in_flight[batch.number] = batch
+        self._sent = max(self._sent, batch.number)
         return batch
 
     def _handshake(self) -> bytes:
@@ -219,18 +219,11 @@ class SequencedDelivery(Delivery):
     def _shaken(self, durable: int) -> list[BatchResult]:
         if self._offset is None:
             self._offset = durable
+            if self._keeper is not None:
+                self._keeper.offset_known(durable)
         number = durable - self._offset
-        held = self._waiting[0].number if self._waiting else self._next_number
-        if number + 1 < held:
-            first, last = durable + 1, self.sequence_of(held) - 1
-            message = f"the store lost batches {first} to {last}, which are kept no more"
-            lost = {"durable_sequence": str(durable), "kept_sequence": str(last + 1)}
-            raise FailedPrecondition(
-                message,
-                code=grpc.StatusCode.FAILED_PRECONDITION,
-                reason="SEQUENCE_LOST",
-                metadata=lost,
-            )
+        self._check_kept(number)
+        self._fetch_back(number)
         results = []
         while self._waiting and self._waiting[0].number <= number:
             batch = self._waiting.popleft()
@@ -239,7 +232,31 @@ class SequencedDelivery(Delivery):
                 batch.statuses[:] = _DUPLICATE * len(batch.statuses)
                 results.append(batch.result())
         self._durable = max(self._durable, number)
+        if self._keeper is not None:
+            self._keeper.durable(number)
         return results
+
+    def _check_kept(self, number: int) -> None:
+        """Refuse a spool that does not go with what the server has."""
+        if self._keeper is None:
+            return
+        if number > self._sent:
+            raise spool_behind(self.sequence_of(number), self.sequence_of(self._sent))
+        lost = sorted(missing for missing in self._keeper.missing if missing > number)
+        if lost:
+            raise batch_damaged(self.sequence_of(lost[0]))
+
+    def _fetch_back(self, number: int) -> None:
+        """Queue again what was durable until the store lost it (DESIGN: failover)."""
+        held = self._waiting[0].number if self._waiting else self._next_number
+        if number + 1 >= held:
+            return
+        payloads = None if self._keeper is None else self._keeper.again(number + 1, held - 1)
+        if payloads is None:
+            raise sequence_lost(self.sequence_of(number + 1), self.sequence_of(held - 1))
+        again = [self._reported_batch(number + 1 + n, data) for n, data in enumerate(payloads)]
+        self._waiting.extendleft(reversed(again))
+        self._durable = number
 
     def answered(self, answer: usage_api.IngestUsageResponse, now: float) -> BatchResult | None:
         """Take the answer to a batch; its result, unless it was reported on an earlier stream."""
@@ -251,17 +268,26 @@ class SequencedDelivery(Delivery):
         result = super().answered(answer, now)
         if batch.number > self._durable:
             self._kept[batch.number] = batch
-            self._kept_bytes += len(batch.payload.data)
+            self._hold(batch)
         if batch.reported:
             return None
         batch.reported = True
         return result
 
+    def _hold(self, batch: NumberedBatch) -> None:
+        if self._keeper is None:
+            batch.kept_bytes = len(batch.payload.data)
+            self._kept_bytes += batch.kept_bytes
+        else:
+            batch.payload = self._keeper.stored(batch.number)
+
     def reported(self, result: BatchResult) -> None:
         """The writer's user has the result: its answer is taken (P13)."""
         number = self._numbers.pop(result.first_record, None)
-        if number is None:
-            return
+        if number is not None:
+            self._taken_too(number)
+
+    def _taken_too(self, number: int) -> None:
         self._reported_ahead.add(number)
         while self._taken + 1 in self._reported_ahead:
             self._taken += 1
@@ -273,7 +299,9 @@ class SequencedDelivery(Delivery):
             return
         self._durable = number
         for kept in [n for n in self._kept if n <= number]:
-            self._kept_bytes -= len(self._kept.pop(kept).payload.data)
+            self._kept_bytes -= self._kept.pop(kept).kept_bytes
+        if self._keeper is not None:
+            self._keeper.durable(number)
 
     # --- when a stream ends --------------------------------------------------------------------
 

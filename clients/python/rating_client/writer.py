@@ -8,9 +8,11 @@ for the next batch. All state is in `WriterCore`, under one lock; the callback r
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +25,7 @@ from rating_client.errors import RatewrightError, error_from_rpc
 from rating_client.lanes import Lane
 from rating_client.options import WriterOptions
 from rating_client.routes import read_topology
+from rating_client.spool_directory import SpoolDamage
 from rating_client.values import UsageRecord
 from rating_client.writer_core import (
     CLOSE_AFTER_ERROR_SECONDS,
@@ -41,22 +44,21 @@ if TYPE_CHECKING:
 _READER_PATIENCE_SECONDS = 2.0
 
 
+@dataclass(slots=True)
 class _Stream:
     """One connection's stream. ``over``: it hands out no more batches. ``error``: why it ended."""
 
-    def __init__(self) -> None:
-        self.over = False
-        self.error: BaseException | None = None
+    over: bool = False
+    error: BaseException | None = None
 
 
 class UsageWriter:
     """Writes usage records over a client's connection; safe to use from several threads.
 
-    Every record gets exactly one status, reported by ``on_batch`` and the counters; a lost
-    connection, a restarting server and records with RETRY are dealt with inside. ``on_batch`` runs
-    in a background thread and must return soon; it must not write, flush or close. An exception
-    from it stops the writer. Close the writer (or use it as a context manager) before the client:
-    that waits until everything is answered.
+    Every record gets exactly one status, reported by ``on_batch`` and the counters; lost streams,
+    restarting servers and RETRY are dealt with inside. ``on_batch`` runs in a background thread and
+    must return soon; it must not write, flush or close. An exception from it stops the writer.
+    Close the writer (or use it in a `with`) before the client: that waits for all answers.
     """
 
     def __init__(
@@ -67,13 +69,17 @@ class UsageWriter:
         options: WriterOptions | None = None,
         producer_id: str | None = None,
         epoch: int | None = None,
+        spool_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         """With ``producer_id`` the writer numbers its batches and records have no event id (P12).
 
         ``epoch`` must be greater than that of every earlier writer of this producer; the default
-        is the time in microseconds.
+        is the time in microseconds. With ``spool_dir`` every record is in a file there before it
+        is taken; what an earlier writer left there is sent first. SpoolError if it cannot be used.
         """
-        self._core = WriterCore(options or WriterOptions(), producer_id, epoch, client.routes)
+        self._core = WriterCore(
+            options or WriterOptions(), producer_id, epoch, client.routes, spool_dir
+        )
         self._client = client
         self._on_batch = on_batch
         self._lock = threading.Lock()
@@ -82,6 +88,9 @@ class UsageWriter:
         self._reporting = threading.RLock()
         self._reporter: int | None = None
         self._threads: dict[Lane, threading.Thread] = {}
+        if self._core.recovered:
+            with self._lock:
+                self._wake()
 
     def __enter__(self) -> Self:
         return self
@@ -106,6 +115,11 @@ class UsageWriter:
         with self._lock:
             return self._core.counters()
 
+    @property
+    def spool_damage(self) -> tuple[SpoolDamage, ...]:
+        """What could not be read of the spool when this writer opened it; empty if all could."""
+        return self._core.outgoing.spool_damage
+
     def write(self, record: UsageRecord, *, timeout: float | None = None) -> int:
         """Take one record and return its number, counted from 0 over this writer's life.
 
@@ -119,7 +133,8 @@ class UsageWriter:
             number = self._core.written
             if self._core.take(record, read, time.monotonic()):
                 self._wake()
-            return number
+        self._core.outgoing.sync("each")
+        return number
 
     def write_columns(self, columns: UsageColumns, *, timeout: float | None = None) -> range:
         """Take many records as columns and return their numbers; errors as `write`.
@@ -138,6 +153,7 @@ class UsageWriter:
                 first = self._core.written if first is None else first
                 self._core.take_payload(payload)
                 self._wake()
+        self._core.outgoing.sync("each")
         first = self.counters.written if first is None else first
         return range(first, first + len(columns))
 
@@ -153,6 +169,8 @@ class UsageWriter:
             self._core.seal()
             target = self._core.written
             self._wake()
+        self._core.outgoing.sync("flush")
+        with self._lock:
             while not self._core.settled(target):
                 self._wait(deadline, "not all records were answered in time")
             return self._core.counters()
@@ -328,7 +346,18 @@ class UsageWriter:
                         self._wake()  # its answer has a deadline now, and other lanes may have work
                         break
                     self._work.wait(self._core.seconds_to_send(lane, now))
-            yield batch.request()
+            try:
+                data = batch.request()
+            except BaseException as error:  # noqa: BLE001 - of a spool's file; gRPC would hide it
+                self._over(stream, error)
+                return
+            yield data
+
+    def _over(self, stream: _Stream, error: BaseException) -> None:
+        with self._lock:
+            stream.error = stream.error or error
+            stream.over = True
+            self._work.notify_all()
 
     def _read(
         self, lane: Lane, call: Iterable[usage_api.IngestUsageResponse], stream: _Stream
@@ -343,15 +372,11 @@ class UsageWriter:
                     self._work.notify_all()
                     self._room.notify_all()
                 self._report(results)
-            stream.error = stream_ended()
+            self._over(stream, stream_ended())
         except grpc.RpcError as error:
-            stream.error = error_from_rpc(error)
+            self._over(stream, error_from_rpc(error))
         except BaseException as error:  # noqa: BLE001 - handed to the background thread
-            stream.error = error
-        finally:
-            with self._lock:
-                stream.over = True
-                self._work.notify_all()
+            self._over(stream, error)
 
     def _report(self, results: list[BatchResult]) -> None:
         """Report results, then free their room. The callback runs without the lock."""

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import random
+import os
 import time
 from dataclasses import dataclass, replace
 
 import grpc
 
 from rating_client.columns import Payload, RecordBuffer
-from rating_client.delivery import BatchResult, Delivery, Sendable
-from rating_client.errors import BatchFailed, RatewrightError, Unavailable, WriterClosed
-from rating_client.lanes import Lane, Lanes
+from rating_client.delivery import BatchResult, Sendable
+from rating_client.errors import (
+    BatchFailed,
+    RatewrightError,
+    SpoolError,
+    Unavailable,
+    WriterClosed,
+)
+from rating_client.lanes import Lane
 from rating_client.options import WriterOptions
+from rating_client.outgoing import Outgoing
 from rating_client.routes import Routes
-from rating_client.sequenced import SequencedDelivery
 from rating_client.values import RecordStatus, UsageRecord
 
 INGEST_PATH = "/ratewright.v1.UsageService/IngestUsage"
-PRODUCER_BYTES_MAX = 128
 CONFIRM_SECONDS = 5.0
 """How long closing a sequenced writer waits until what is answered is durable in all shards."""
+_SPOOL_AGAIN_SECONDS = 0.5
 CLOSE_AFTER_ERROR_SECONDS = 5.0
 """How long leaving a `with` block by an exception waits for answers."""
 
@@ -30,6 +36,8 @@ class WriterCounters:
     """What a writer has done so far. Records, if not said otherwise."""
 
     written: int = 0
+    recovered: int = 0
+    """Found in the spool: an earlier writer took them and had no status for them."""
     accepted: int = 0
     duplicate: int = 0
     conflict: int = 0
@@ -67,21 +75,6 @@ def _closed() -> WriterClosed:
     )
 
 
-def _delivery(options: WriterOptions, producer_id: str | None, epoch: int | None) -> Delivery:
-    jitter = random.Random().random
-    if producer_id is None:
-        if epoch is not None:
-            raise ValueError("epoch: only with a producer_id")
-        return Delivery(options, jitter)
-    if not 1 <= len(producer_id.encode()) <= PRODUCER_BYTES_MAX:
-        raise ValueError(f"producer_id: expected 1 to {PRODUCER_BYTES_MAX} bytes")
-    # A later process of the same producer must have a greater epoch: the clock gives one.
-    chosen = time.time_ns() // 1_000 if epoch is None else epoch
-    if chosen < 1:
-        raise ValueError("epoch: expected 1 or more")
-    return SequencedDelivery(options, jitter, producer_id, chosen)
-
-
 class WriterCore:
     """State of one writer. Not thread-safe; times are seconds of a clock that only runs forward."""
 
@@ -91,16 +84,21 @@ class WriterCore:
         producer_id: str | None = None,
         epoch: int | None = None,
         routes: Routes | None = None,
+        spool_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         self.options = options
         self.named = producer_id is None
         """Whether records have event ids; those of a sequenced producer have none (P12)."""
         self.routes = Routes("") if routes is None else routes
-        fixed = producer_id is not None
-        self.lanes = Lanes(self.routes, lambda: _delivery(options, producer_id, epoch), fixed=fixed)
+        self.outgoing = Outgoing(options, producer_id, epoch, self.routes, spool_dir)
+        self.lanes = self.outgoing.lanes
+        self.spool = self.outgoing.spool
         self.stopped = False
         """Whether the writer takes nothing more and its work ends: closed, or a fatal error."""
         self._buffer = RecordBuffer(named=self.named)
+        self._single = RecordBuffer(named=self.named)
+        self._sealed: Payload | None = None
+        """A batch that could not be written to the spool yet."""
         self._buffer_opened_at = 0.0
         self._outstanding: dict[int, int] = {}
         self._error: BaseException | None = None
@@ -110,6 +108,8 @@ class WriterCore:
         self._unanswered = 0
         self._written = 0
         self.streams = 0
+        self._outstanding.update(self.outgoing.recover())
+        self.recovered = self._unanswered = sum(self._outstanding.values())
 
     def read(self, record: UsageRecord) -> tuple[bytes, int, int, int]:
         """Return what `take` needs of a record; errors as `RecordBuffer.read`."""
@@ -140,6 +140,7 @@ class WriterCore:
         return replace(
             self._counters,
             written=self._written,
+            recovered=self.recovered,
             unanswered=self._unanswered,
             resent_batches=self.lanes.resent_batches,
             streams=self.streams,
@@ -162,16 +163,36 @@ class WriterCore:
             raise WriterClosed.because("the writer stopped", self._error)
 
     def has_room(self, record_count: int) -> bool:
-        """Whether so many records fit under the limit of unanswered ones."""
+        """Whether so many records fit under the limits of what is unanswered, or into the spool.
+
+        Raises SpoolFull where that is wished for instead of waiting (``spool_full``).
+        """
+        if self._sealed is not None:
+            return False
+        if self.spool is not None:
+            room = self.spool.has_room(time.monotonic())
+            if not room and self.options.spool_full == "raise":
+                raise self.spool.full()
+            return room
+        held = self.outgoing.byte_count + self._buffer.byte_count
+        if held >= self.options.max_unanswered_bytes:
+            return False
         return self._unanswered + record_count <= self.options.max_unanswered_records
 
     def take(self, record: UsageRecord, read: tuple[bytes, int, int, int], now: float) -> bool:
         """Take a record; return whether the sending side has to look: a batch, or the first of one.
 
-        Raises ValueError for a record that no batch can hold; nothing is taken then.
+        Raises ValueError for a record that no batch can hold, SpoolError if it cannot be written to
+        the spool; nothing is taken then.
         """
+        data = b""
+        if self.spool is not None:
+            self._single.add(record, read)
+            data = self._single.seal().data
         if not self._buffer.fits(record.meter, read[1], read[2]):
             self.seal()
+        if self.spool is not None:
+            self.spool.add_record(data)
         self._buffer.add(record, read)
         self._written += 1
         self._unanswered += 1
@@ -180,29 +201,38 @@ class WriterCore:
             self._buffer_opened_at = now
         options = self.options
         if size >= options.batch_records or self._buffer.byte_count >= options.batch_bytes:
-            self.seal()
+            self._seal_if_possible(now)
             return True
         return size == 1
 
     def take_payload(self, payload: Payload) -> None:
-        """Take a whole batch, behind what was taken before."""
+        """Take a whole batch, behind what was taken before; SpoolError as `take`."""
         self.seal()
         self._put(payload, self._written)
         self._written += payload.record_count
         self._unanswered += payload.record_count
 
     def _put(self, payload: Payload, first_record: int) -> None:
+        self.outgoing.put(payload, first_record)
         self._outstanding[first_record] = payload.record_count
-        self.lanes.put(payload, first_record)
 
     def seal(self) -> None:
-        """Make a batch of what is buffered."""
-        if len(self._buffer):
-            payload = self._buffer.seal()
-            self._put(payload, self._written - payload.record_count)
+        """Make a batch of what is buffered; SpoolError if it cannot be written to the spool."""
+        if self._sealed is None and len(self._buffer):
+            self._sealed = self._buffer.seal()
+        if self._sealed is not None:
+            self._put(self._sealed, self._written - self._sealed.record_count)
+            self._sealed = None
+
+    def _seal_if_possible(self, now: float) -> None:
+        """Make a batch, or try again later: its records are in the spool one by one."""
+        try:
+            self.seal()
+        except SpoolError:
+            self._buffer_opened_at = now + _SPOOL_AGAIN_SECONDS
 
     def _buffer_due_at(self) -> float | None:
-        if not len(self._buffer) or not self.lanes.idle_slot:
+        if not (len(self._buffer) or self._sealed) or not self.lanes.idle_slot:
             return None
         return self._buffer_opened_at + self.options.batch_delay_seconds
 
@@ -210,7 +240,7 @@ class WriterCore:
         """Whether a batch may be sent on a lane now; a buffer that is due becomes one."""
         due_at = self._buffer_due_at()
         if due_at is not None and now >= due_at:
-            self.seal()
+            self._seal_if_possible(now)
         return lane.delivery.ready(now)
 
     def next_to_send(self, lane: Lane, now: float) -> Sendable | None:
@@ -247,6 +277,8 @@ class WriterCore:
         oldest = next(iter(self._outstanding), None)
         done = oldest is None or oldest >= record_count
         self._raise_error()
+        if self.stopped and not done:
+            raise _closed()
         if done and self._failed is not None:
             failed, self._failed = self._failed, None
             raise BatchFailed.because("a batch was not counted", failed)
@@ -263,6 +295,7 @@ class WriterCore:
         if failed is None:
             self.lanes.home.delivery.reported(result)
         self._unanswered -= len(result)
+        self.outgoing.reported(result, known=failed is None)
         counters = self._counters
         self._counters = replace(
             counters,
@@ -279,11 +312,15 @@ class WriterCore:
     def stop(self, error: BaseException | None = None) -> list[BatchResult]:
         """Take nothing more; return the results of all that is unanswered, unknown as RETRY.
 
-        ``error`` is what stopped the writer, ``None`` if it was closed.
+        ``error`` is what stopped the writer, ``None`` if it was closed. With a spool there are no
+        such results: what is unanswered stays there for the next writer.
         """
         self.stopped = True
         if error is not None and self._error is None:
             self._error = error
+        if self.spool is not None:
+            self.outgoing.close()
+            return []
         self.seal()
         cause = _closed() if self._error is None else self._error
         if not isinstance(cause, RatewrightError):

@@ -118,7 +118,8 @@ class Spool:
                 message, code=grpc.StatusCode.FAILED_PRECONDITION, reason="SPOOL_MISMATCH"
             ) from error
         self._append_batch(number, payload)
-        self.sync()
+        if self._options.spool_fsync != "none":
+            self.sync()  # the file of the single records may go
 
     # --- writing -------------------------------------------------------------------------------
 

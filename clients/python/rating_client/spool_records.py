@@ -8,7 +8,7 @@ from ratewright.v1 import usage_service_pb2 as usage_api
 from rating_client.columns import Payload, RecordBuffer
 from rating_client.values import UsageRecord, from_micros
 
-_COLUMNS = frozenset(
+COLUMNS = frozenset(
     {
         "customers",
         "customer_index",
@@ -32,7 +32,7 @@ def batch_again(records: Iterable[bytes], *, named: bool) -> Payload:
     buffer = RecordBuffer(named=named)
     for data in records:
         batch = usage_api.IngestUsageRequest.FromString(data).batch
-        strange = {field.name for field, _ in batch.ListFields()} - _COLUMNS
+        strange = {field.name for field, _ in batch.ListFields()} - COLUMNS
         if strange:
             raise ValueError(f"a record has {', '.join(sorted(strange))}: a later version's")
         index = batch.dimension_set_index

@@ -77,9 +77,8 @@ class UsageWriter:
         is the time in microseconds. With ``spool_dir`` every record is in a file there before it
         is taken; what an earlier writer left there is sent first. SpoolError if it cannot be used.
         """
-        self._core = WriterCore(
-            options or WriterOptions(), producer_id, epoch, client.routes, spool_dir
-        )
+        chosen = options or WriterOptions()
+        self._core = WriterCore(chosen, producer_id, epoch, client.routes, spool_dir)
         self._client = client
         self._on_batch = on_batch
         self._lock = threading.Lock()

@@ -39,6 +39,8 @@ def payload(*numbers, named=True):
             event_time=START,
             quantity=f"{n}.{n % 10}",
             dimensions={"model": "large", "zone": "b"} if n % 2 else {},
+            attributes={"user": f"u-{n}"} if n % 4 > 1 else {},
+            retraction=named and n % 7 == 5,
         )
         buffer.add(record, RecordBuffer.read(record, named=named))
     return buffer.seal()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ratewright.v1 import usage_service_pb2 as usage_api
 from rating_client.columns import Payload, RecordBuffer
@@ -20,8 +21,15 @@ COLUMNS = frozenset(
         "event_id_lengths",
         "quantities",
         "event_times_micros",
+        "attribute_sets",
+        "attribute_set_index",
+        "retractions",
     }
 )
+
+
+def _of(sets: Sequence[Any], index: Sequence[int], name: str) -> dict[str, str]:
+    return dict(getattr(sets[index[0]], name)) if index else {}
 
 
 def batch_again(records: Iterable[bytes], *, named: bool) -> Payload:
@@ -35,13 +43,14 @@ def batch_again(records: Iterable[bytes], *, named: bool) -> Payload:
         strange = {field.name for field, _ in batch.ListFields()} - COLUMNS
         if strange:
             raise ValueError(f"a record has {', '.join(sorted(strange))}: a later version's")
-        index = batch.dimension_set_index
         record = UsageRecord(
             event_id=batch.event_ids.decode(),
             customer=batch.customers[0],
             meter=batch.meters[0].meter,
             event_time=from_micros(batch.event_times_micros[0]),
-            dimensions=dict(batch.dimension_sets[index[0]].dimensions) if index else {},
+            dimensions=_of(batch.dimension_sets, batch.dimension_set_index, "dimensions"),
+            attributes=_of(batch.attribute_sets, batch.attribute_set_index, "attributes"),
+            retraction=any(batch.retractions),
         )
         buffer.add(
             record,

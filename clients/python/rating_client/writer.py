@@ -11,9 +11,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -73,9 +72,9 @@ class UsageWriter:
     ) -> None:
         """With ``producer_id`` the writer numbers its batches and records have no event id (P12).
 
-        ``epoch`` must be greater than that of every earlier writer of this producer; the default
-        is the time in microseconds. With ``spool_dir`` every record is in a file there before it
-        is taken; what an earlier writer left there is sent first. SpoolError if it cannot be used.
+        ``epoch`` must be greater than that of the producer's earlier writers (default: the time in
+        microseconds). With ``spool_dir`` every record is in a file there before it is taken; what
+        an earlier writer left is sent first. SpoolError if the directory cannot be used.
         """
         chosen = options or WriterOptions()
         self._core = WriterCore(chosen, producer_id, epoch, client.routes, spool_dir)
@@ -94,12 +93,7 @@ class UsageWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             self.close()
             return
@@ -122,9 +116,9 @@ class UsageWriter:
     def write(self, record: UsageRecord, *, timeout: float | None = None) -> int:
         """Take one record and return its number, counted from 0 over this writer's life.
 
-        Waits while ``max_unanswered_records`` are unanswered; TimeoutError after ``timeout``
-        seconds. Raises ValueError or TypeError for a record that cannot be sent (S1, S7.3), and
-        WriterClosed after `close` or a fatal error; nothing is taken then.
+        Waits while too much is unanswered; TimeoutError after ``timeout`` seconds. ValueError or
+        TypeError for a record that cannot be sent (S1, S7.3), WriterClosed after `close` or a fatal
+        error, SpoolError if the spool does not take it; nothing is taken then.
         """
         read = self._core.read(record)
         with self._lock:
@@ -232,7 +226,7 @@ class UsageWriter:
         for lane in self._core.lanes.all:
             if lane not in self._threads and not self._core.stopped:
                 name = "ratewright-usage-writer"
-                thread = threading.Thread(target=self._run, args=(lane,), name=name, daemon=True)
+                thread = threading.Thread(None, self._run, name, (lane,), daemon=True)
                 self._threads[lane] = thread
                 thread.start()
         self._work.notify_all()
@@ -295,8 +289,7 @@ class UsageWriter:
         )
         call = opened(self._requests(lane, stream))
         name = "ratewright-usage-answers"
-        given = (lane, call, stream)
-        reader = threading.Thread(target=self._read, args=given, name=name, daemon=True)
+        reader = threading.Thread(None, self._read, name, (lane, call, stream), daemon=True)
         reader.start()
         overdue = self._watch(lane, stream)
         call.cancel()
@@ -358,9 +351,7 @@ class UsageWriter:
             stream.over = True
             self._work.notify_all()
 
-    def _read(
-        self, lane: Lane, call: Iterable[usage_api.IngestUsageResponse], stream: _Stream
-    ) -> None:
+    def _read(self, lane: Lane, call: Any, stream: _Stream) -> None:
         """Take the answers of one stream until it ends."""
         try:
             for answer in call:

@@ -7,6 +7,12 @@ UNAVAILABLE with RetryInfo, refused batches, silence. Both writers are driven th
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -16,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -199,6 +206,53 @@ class WireServer(api_grpc.UsageServiceServicer):
         context.abort(code, "as told")
 
 
+class Server:
+    """`ratewright serve` in a process of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, at the port of before if there was one, and wait until it answers."""
+        port_file = self.root / "port"
+        port_file.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "rating_server.cli.entry", "serve"]
+        command += ["--port", str(self.port), "--port-file", str(port_file)]
+        command += ["--data-dir", str(self.root / "data"), "--acceptance-window", "unlimited"]
+        with (self.root / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        expires = time.monotonic() + 60
+        while not (port_file.exists() and port_file.read_text().strip()):
+            assert self.process.poll() is None, (self.root / "log").read_text()
+            assert time.monotonic() < expires, (self.root / "log").read_text()
+            time.sleep(0.02)
+        self.port = int(port_file.read_text())
+
+    @property
+    def target(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
+
+    def end(self, number: signal.Signals) -> None:
+        """Send a signal and wait for the end."""
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A running server with an empty store."""
+    root = Path(tempfile.mkdtemp(prefix="rw-client-"))
+    server = Server(root)
+    server.start()
+    yield server
+    server.end(signal.SIGTERM)
+    shutil.rmtree(root)
+
+
 class AsyncFace:
     """An AsyncUsageWriter on a loop in another thread, with the face of a UsageWriter."""
 
@@ -279,9 +333,9 @@ def open_writer(
     """A function that opens a writer of either kind to the wire server, with quick options."""
     opened: list[Any] = []
 
-    def build(on_batch: Any = None, **options: Any) -> Any:
+    def build(on_batch: Any = None, spool_dir: Any = None, **options: Any) -> Any:
         quick = {"batch_delay_seconds": 0.01, "backoff_initial_seconds": 0.01} | options
-        arguments = {"on_batch": on_batch, "options": Options(**quick)}
+        arguments = {"on_batch": on_batch, "options": Options(**quick), "spool_dir": spool_dir}
         if request.param == "sync":
             opened.append(SyncFace(wire.target, **arguments))
         else:

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -56,54 +49,7 @@ PLAN = {
 }
 
 
-class Server:
-    """`ratewright serve` in a process of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.port = 0
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it, at the port of before if there was one, and wait until it answers."""
-        port_file = self.root / "port"
-        port_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "rating_server.cli.entry", "serve"]
-        command += ["--port", str(self.port), "--port-file", str(port_file)]
-        command += ["--data-dir", str(self.root / "data"), "--acceptance-window", "unlimited"]
-        with (self.root / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        expires = time.monotonic() + 60
-        while not (port_file.exists() and port_file.read_text().strip()):
-            assert self.process.poll() is None, (self.root / "log").read_text()
-            assert time.monotonic() < expires, (self.root / "log").read_text()
-            time.sleep(0.02)
-        self.port = int(port_file.read_text())
-
-    @property
-    def target(self) -> str:
-        """Where it listens."""
-        return f"127.0.0.1:{self.port}"
-
-    def end(self, number: signal.Signals) -> None:
-        """Send a signal and wait for the end."""
-        assert self.process is not None
-        os.kill(self.process.pid, number)
-        self.process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A running server with an empty store."""
-    root = Path(tempfile.mkdtemp(prefix="rw-client-"))
-    server = Server(root)
-    server.start()
-    yield server
-    server.end(signal.SIGTERM)
-    shutil.rmtree(root)
-
-
-def test_every_method_of_the_sync_client(server: Server):
+def test_every_method_of_the_sync_client(server):
     """From a plan document to an explained statement, with exact values on the way."""
     with Client(server.target) as client:
         meter = client.create_meter("requests", "count", unit="request").meter
@@ -148,7 +94,7 @@ def test_every_method_of_the_sync_client(server: Server):
         assert client.rate_usage(PLAN, {"storage": "1.5"}).total == Decimal("49.15")
 
 
-def test_errors_are_typed(server: Server):
+def test_errors_are_typed(server):
     """The server's codes, reasons and field violations arrive as the classes of `errors`."""
     with Client(server.target) as client:
         with pytest.raises(NotFound) as missing:
@@ -170,7 +116,7 @@ def test_errors_are_typed(server: Server):
         nobody.get_meter("requests", timeout=5)
 
 
-def test_the_async_client_is_its_twin(server: Server):
+def test_the_async_client_is_its_twin(server):
     """The same calls, awaited."""
 
     async def use() -> None:
@@ -201,7 +147,7 @@ def test_the_async_client_is_its_twin(server: Server):
     asyncio.run(use())
 
 
-def test_killing_the_server_loses_and_doubles_nothing(server: Server):
+def test_killing_the_server_loses_and_doubles_nothing(server):
     """kill -9, then a graceful stop, in the middle of a stream: every record is counted once."""
     customers = [f"killed-{n}" for n in range(20)]
     count = 60_000

@@ -24,9 +24,23 @@ from rating_server.cli.sending import SendingInterrupted, Summary, send
     is_flag=True,
     help="Take the records back instead: the same file with the same flags.",
 )
+@click.option(
+    "--spool",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="Put records into files of this directory first: what is unanswered when the run ends, "
+    "however it ends, is sent by the next run with the same directory.",
+)
 @target_option
 @format_option
-def ingest(file: str, flags: MappingFlags, retract: bool, target: str, output_format: str) -> None:
+def ingest(
+    file: str,
+    flags: MappingFlags,
+    retract: bool,
+    spool: str | None,
+    target: str,
+    output_format: str,
+) -> None:
     """Send the usage records of a CSV or JSON lines file (- is standard input).
 
     A row that is sent again is a DUPLICATE and changes nothing, so that an interrupted run is
@@ -46,15 +60,16 @@ def ingest(file: str, flags: MappingFlags, retract: bool, target: str, output_fo
     first = list(islice(chunks, 1))
     try:
         with connected(target) as client, progress("ingesting", expected, "records") as advance:
-            summary = send(client, chain(first, chunks), advance)
+            summary = send(client, chain(first, chunks), advance, spool)
     except SendingInterrupted as stop:
         raise CommandError(_interrupted(file, stop.summary), status=EXIT_INTERRUPTED) from None
     _print_summary(records, summary, output_format)
     for line in records.first_faults:
         complain(line)
     for refused in summary.refused:
+        place = f"row {refused.row}" if refused.row else "left by an earlier run"
         complain(
-            f"{file}: row {refused.row}: {refused.outcome} (customer {refused.customer}, "
+            f"{file}: {place}: {refused.outcome} (customer {refused.customer}, "
             f"event id {refused.event_id})"
         )
     problems = [] if summary.error is None else error_lines(summary.error, target)

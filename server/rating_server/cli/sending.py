@@ -24,7 +24,10 @@ SHOWN_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that is not counted: its row, counted from 1, customer, event id and outcome."""
+    """A record that is not counted: its row, customer, event id and outcome.
+
+    Rows are counted from 1; 0 is a record that an earlier run left in the spool.
+    """
 
     row: int
     customer: str
@@ -100,16 +103,20 @@ class _Collector:
                 summary.refused_records.append(number)
                 if len(summary.refused) < SHOWN_MAX:
                     customer = customers[number - result.first_record]
-                    summary.refused.append(Refused(self._rows[number], customer, event_id, words))
+                    row = self._rows[number] if number >= 0 else 0
+                    summary.refused.append(Refused(row, customer, event_id, words))
         self._advance(len(result))
 
 
-def send(client: Client, chunks: Iterable[Chunk], advance: Advance) -> Summary:
+def send(
+    client: Client, chunks: Iterable[Chunk], advance: Advance, spool: str | None = None
+) -> Summary:
     """Stream all chunks and return the summary when every record has a status.
 
     ``advance`` is called with the number of records of each answered batch. A server that is not
     there at the start is an error at once; one that goes away later is waited for. Raises
-    SendingInterrupted on Ctrl-C, after a short wait for what is under way.
+    SendingInterrupted on Ctrl-C, after a short wait for what is under way. With the directory
+    ``spool`` what an earlier run left there is sent first, and what this one leaves stays there.
     """
     next(client.list_meters(page_size=1), None)
     rows = array("q")
@@ -117,7 +124,7 @@ def send(client: Client, chunks: Iterable[Chunk], advance: Advance) -> Summary:
     options = WriterOptions(batch_records=CHUNK_RECORDS, give_up_after_seconds=GIVE_UP_AFTER_S)
     started = monotonic()
     try:
-        with client.ingest(on_batch=collector.take, options=options) as writer:
+        with client.ingest(on_batch=collector.take, options=options, spool_dir=spool) as writer:
             for chunk in chunks:
                 rows.extend(chunk.rows)
                 writer.write_columns(chunk.columns)

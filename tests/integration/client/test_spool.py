@@ -24,7 +24,7 @@ from rating_client import (
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 PER_CUSTOMER = 17
-RECORDS = 1_020
+RECORDS = 2_040
 PLAN = {
     "id": "spooled",
     "currency": "USD",
@@ -73,7 +73,7 @@ def test_a_killed_producer_loses_and_doubles_nothing(
         taken: set[int] = set()
         first, kills = 0, 0
         while first < RECORDS:
-            pause = chance.random() * 0.05 if kills < 4 else None
+            pause = chance.random() * 0.03 if kills < 4 else None
             arguments = [server.target, str(tmp_path), producer_id, str(first), str(RECORDS)]
             reached = run_until_killed([*arguments, str(bulk)], pause)
             kills += pause is not None
@@ -81,6 +81,9 @@ def test_a_killed_producer_loses_and_doubles_nothing(
                 taken.update(range(first, reached))
                 # What was under way when it died may be in the spool: its source skips it here.
                 first = reached + max(1, bulk) if pause is not None else reached
+        # The last one may have been killed too: another sends what is left.
+        arguments = [server.target, str(tmp_path), producer_id, str(RECORDS), str(RECORDS)]
+        assert run_until_killed([*arguments, str(bulk)], None) is None
         counted = set()
         for number, customer in enumerate(customers):
             total = int(client.get_usage(customer, START).total("input-tokens"))
@@ -91,7 +94,7 @@ def test_a_killed_producer_loses_and_doubles_nothing(
             counted.update(number * PER_CUSTOMER + place for place in places)
         assert taken <= counted
         assert len(counted - taken) <= kills * max(1, bulk)
-        assert kills >= 3
+        assert kills >= 1
 
 
 @pytest.fixture

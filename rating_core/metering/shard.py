@@ -114,7 +114,7 @@ class UsageShard:
     def __init__(self, hash_key: bytes, meter_of: MeterOf, max_ids: int = DEFAULT_MAX_IDS) -> None:
         self._hash_key = HashKey(hash_key)
         self._meter_of = meter_of
-        self._max_ids = max_ids
+        self.max_ids = max_ids
         self.reset()
 
     def reset(self) -> None:
@@ -173,8 +173,8 @@ class UsageShard:
             return Decision(tuple(answers), None)
         in_flight = sum(len(earlier.keys.identities) for earlier in self._staged_records())
         known = self.ids.count
-        if self.ids.stopped or known + in_flight + len(result.entry) > self._max_ids:
-            limit = "its memory is full" if self.ids.stopped else f"at most {self._max_ids}"
+        if self.ids.stopped or known + in_flight + len(result.entry) > self.max_ids:
+            limit = "its memory is full" if self.ids.stopped else f"at most {self.max_ids}"
             raise IndexFull(f"the shard remembers {known} ids, {limit}")
         return Decision(tuple(answers), encode_records(result.entry), result)
 

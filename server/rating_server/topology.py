@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 
@@ -24,6 +24,7 @@ class Member:
     """A living server: ``address`` as clients reach it, ``boot`` its run, ``since`` µs UTC.
 
     ``ready``: the shards whose logs it has read. ``leaving``: it stops once others have taken over.
+    ``ids``: what its fullest id index holds, of ``most_ids`` (P15): for `doctor`, decides nothing.
     """
 
     address: str
@@ -31,6 +32,8 @@ class Member:
     since: int
     leaving: bool = False
     ready: frozenset[int] = frozenset()
+    ids: int = field(default=0, compare=False)
+    most_ids: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

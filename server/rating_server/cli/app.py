@@ -26,6 +26,7 @@ _COMMANDS = {
     "log": ("log", "List, verify and export the logs, archive included."),
     "verify": ("verify", "Prove that counters and snapshots are what the logs say."),
     "rebuild": ("verify", "Recompute all counters from the logs, and repair what is wrong."),
+    "doctor": ("doctor", "Check a store, its nodes, logs and disk, and say what to do."),
     "demo": ("demo", "Run the main job end to end on generated usage, or on your own."),
 }
 

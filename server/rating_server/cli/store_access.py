@@ -49,7 +49,7 @@ class StoreAccess:
         return [shard_keys(shard) for shard in (chosen or range(self.shards))]
 
 
-_OPTIONS = (
+_LOCATION = (
     click.option(
         "--redis-url",
         envvar="RATEWRIGHT_REDIS_URL",
@@ -73,17 +73,22 @@ _OPTIONS = (
         default="",
         help="Path or URI of the archive; default: `archive` in the data directory, if there.",
     ),
-    click.option(
-        "--shard", "shards", type=int, multiple=True, metavar="N", help="Only this shard; repeat."
-    ),
+)
+_SHARD = click.option(
+    "--shard", "shards", type=int, multiple=True, metavar="N", help="Only this shard; repeat."
 )
 
 
-def store_options(command: F) -> F:
-    """Give a command the options that name a store, as `redis_url`, `data_dir`, `archive`, …"""
-    for option in reversed(_OPTIONS):
+def location_options(command: F) -> F:
+    """Give a command the options that name a store: `redis_url`, `data_dir`, `archive`."""
+    for option in reversed(_LOCATION):
         command = option(command)
     return command
+
+
+def store_options(command: F) -> F:
+    """Give a command the options that name a store, and `shards` of it."""
+    return location_options(_SHARD(command))
 
 
 def run(body: Coroutine[Any, Any, Any]) -> Any:
@@ -113,7 +118,7 @@ async def opened(place: StorePlace) -> AsyncIterator[StoreAccess]:
     if not place.redis_url and not place.data_dir.is_dir():
         raise bad_input(f"{place.data_dir}: no such data directory; is --redis-url meant?")
     async with contextlib.AsyncExitStack() as stack:
-        url = place.redis_url or await stack.enter_async_context(_embedded(place.data_dir))
+        url = place.redis_url or await stack.enter_async_context(embedded(place.data_dir))
         options = LinkOptions(url=lambda: url)
         stored = await read_initialised(options)
         if stored is None:
@@ -127,7 +132,8 @@ async def opened(place: StorePlace) -> AsyncIterator[StoreAccess]:
 
 
 @contextlib.asynccontextmanager
-async def _embedded(data_dir: Path) -> AsyncIterator[str]:
+async def embedded(data_dir: Path) -> AsyncIterator[str]:
+    """Yield the URL of a data directory's store; one that does not run is started meanwhile."""
     from rating_server.store.embedded import EmbeddedStore, status
     from rating_server.store.store_process import unix_url
 

@@ -35,6 +35,7 @@ class HoldsIds(Protocol):
     """A machine with an id index; a rebuilt one has another index."""
 
     ids: IdIndex
+    max_ids: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ class IdSpill:
     def bytes_held(self) -> int:
         """Return the memory of all indexes, bytes."""
         return sum(machine.ids.bytes_held() for machine in self._machines)
+
+    def fullest(self) -> tuple[int, int]:
+        """Return how many ids the fullest index holds, and how many it may (P15)."""
+        return max(((m.ids.count, m.max_ids) for m in self._machines), default=(0, 0))
 
     async def step(self) -> bool:
         """Move one segment to a file if memory asks for it; return whether one was moved."""

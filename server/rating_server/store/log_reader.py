@@ -83,6 +83,14 @@ class LogReader:
             if cursor == b"0":
                 return found
 
+    async def extent(self) -> tuple[int, int]:
+        """Return how many entries the store has of the log, and the version of the last, or 0."""
+        entries = await ask_redis(self._connection, b"XLEN", self._keys.log)
+        newest = await ask_redis(
+            self._connection, b"XREVRANGE", self._keys.log, b"+", b"-", b"COUNT", b"1"
+        )
+        return int(entries), int(newest[0][0].partition(b"-")[0]) if newest else 0
+
     async def memory(self) -> int:
         """Return the bytes that the log takes in the store, as it says."""
         return int(await ask_redis(self._connection, b"MEMORY", b"USAGE", self._keys.log) or 0)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rating_server.ports import Clock
 from rating_server.store.adapter import LinkOptions
@@ -44,6 +44,8 @@ class Membership:
         self._registry = ServerRegistry(options, self._me, self._heard, self._hurried, pace)
         self._boot = os.urandom(_BOOT_BYTES).hex()
         self._since = clock()
+        self.ids: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        """Tells what the fullest id index holds, and its limit."""
         self._address = ""
         self._leaving = False
         self._topology = Topology(shard_count)
@@ -96,7 +98,7 @@ class Membership:
 
     def _me(self) -> Member:
         ready = self._sessions.ready
-        return Member(self._address, self._boot, self._since, self._leaving, ready)
+        return Member(self._address, self._boot, self._since, self._leaving, ready, *self.ids())
 
     def _others(self) -> list[Member]:
         return [

@@ -151,7 +151,8 @@ def durability_of(facts: Facts, replicas: int, trust: bool) -> Durability:
     return Durability(level, f"{name}, {text}: {meaning}{warning}")
 
 
-async def _facts(connection: Connection) -> Facts:
+async def node_facts(connection: Connection) -> Facts:
+    """Return what one node says about itself; raises redis-py's errors."""
     info = parse_info(await ask_redis(connection, b"INFO", b"server"))
     memory = parse_info(await ask_redis(connection, b"INFO", b"memory"))
     replication = parse_info(await ask_redis(connection, b"INFO", b"replication"))
@@ -290,7 +291,7 @@ async def _check_node(
     try:
         async with asyncio.timeout(options.deadline):
             await establish(connection)
-            facts = await _facts(connection)
+            facts = await node_facts(connection)
             require_usable(facts)
             durability = durability_of(facts, options.replicas, trust)
             if durability.level < wanted:

@@ -42,6 +42,8 @@ def encode_member(member: Member) -> bytes:
         "since": member.since,
         "leaving": member.leaving,
         "ready": f"{shards:x}",
+        "ids": member.ids,
+        "most_ids": member.most_ids,
     }
     return json.dumps(facts, separators=(",", ":")).encode()
 
@@ -57,6 +59,8 @@ def decode_member(address: bytes, raw: bytes) -> Member | None:
             since=int(facts["since"]),
             leaving=bool(facts["leaving"]),
             ready=frozenset(shard for shard in range(bits.bit_length()) if bits >> shard & 1),
+            ids=int(facts.get("ids", 0)),
+            most_ids=int(facts.get("most_ids", 0)),
         )
     except (ValueError, KeyError, TypeError):
         return None

@@ -189,6 +189,8 @@ class RedisUsageStore:
             self._membership = Membership(
                 self._link, self._sessions, self._shard_count, options.session_idle, self._clock
             )
+            if options.spill is not None:
+                self._membership.ids = options.spill.fullest
             self._catalogue_driver.start()
             await self._read_logs()
             self._start_archiving()

@@ -35,6 +35,8 @@ async def whole_log(reader: LogReader, files: ArchiveFiles | None) -> AsyncItera
             yield entry
         if gap is None:
             return
+        if files is None and version:
+            raise LogCorrupt(f"entry {gap.version} does not continue the log at {version}")
         if files is None:
             raise LogCorrupt(f"the log begins with entry {gap.version}, and no archive was given")
         async for entry in _archived(reader, files, gap, version):

@@ -112,7 +112,7 @@ class UsageShard:
     sequenced_decision = SequencedDecision
 
     def __init__(self, hash_key: bytes, meter_of: MeterOf, max_ids: int = DEFAULT_MAX_IDS) -> None:
-        self._hash_key = HashKey(hash_key)
+        self.hash_key = HashKey(hash_key)
         self._meter_of = meter_of
         self.max_ids = max_ids
         self.reset()
@@ -122,7 +122,7 @@ class UsageShard:
         self.version, self.token, self.now = 0, EMPTY_TOKEN, 0
         self.ids = IdIndex()
         self._counters = Counters()
-        self._directory = Directory(self._hash_key)
+        self._directory = Directory(self.hash_key)
         self._hash_names: dict[int, tuple[str, str]] = {}
         self._hash_rows: dict[str, int] = {}
         self._producers = Producers()
@@ -195,11 +195,11 @@ class UsageShard:
         oldest = INT64_MIN if settings.floor is None else settings.floor
         if settings.window_us is not None:
             oldest = max(oldest, now - settings.window_us)
-        hashes = self._hash_key.hash_names(batch.customers)
+        hashes = self.hash_key.hash_names(batch.customers)
         rows, profiles = self._directory.rows_of(batch.customers, hashes, controls)
         limits = Limits(now, oldest, settings.max_series, settings.max_values)
         decision = RecordDecision(
-            batch, self._hash_key, hashes, self._meter_of, rows, profiles, limits, named=named
+            batch, self.hash_key, hashes, self._meter_of, rows, profiles, limits, named=named
         )
         staged = self._staged_records()
         if named:
@@ -213,7 +213,7 @@ class UsageShard:
     def _provisional_series(self, customer: str, span: Span) -> tuple[SeriesCounter, ...]:
         """Return the counters of one period, staged records included (P4)."""
         number = self._directory.numbers.get(customer, ABSENT)
-        key = customer_part_key(self._hash_key, customer, span.start)
+        key = customer_part_key(self.hash_key, customer, span.start)
         part = self._counters.part_row(key)
         states = self._counters.states(part, number, span.start)
         if self._staged_records():
@@ -260,10 +260,10 @@ class UsageShard:
         entry = decode_body(body)
         keys = None
         if isinstance(entry, RecordsEntry):
-            hashes = self._hash_key.hash_names(entry.customers)
+            hashes = self.hash_key.hash_names(entry.customers)
             if not self._directory.knows(hashes):
                 raise LogCorrupt("records of a customer without a subscription")
-            keys = entry_keys(self._hash_key, hashes, entry)
+            keys = entry_keys(self.hash_key, hashes, entry)
         self._commit(entry, keys, now, version, token)
 
     def _commit(
@@ -338,7 +338,7 @@ class UsageShard:
     # --- snapshots (P10) -------------------------------------------------------------------------
 
     def _folds(self) -> Folds:
-        return Folds(self._hash_key, self._directory, self.ids, self._counters, self._producers)
+        return Folds(self.hash_key, self._directory, self.ids, self._counters, self._producers)
 
     def snapshot(self) -> Snapshot:
         """Return the committed state as bytes, named by version and token (P10)."""
@@ -350,7 +350,7 @@ class UsageShard:
         It must have been made under this hash key. After an error the state is the empty log's.
         """
         self.reset()
-        folds = restored_folds(snapshot, self._hash_key)
+        folds = restored_folds(snapshot, self.hash_key)
         self._directory, self.ids, self._counters = folds.directory, folds.ids, folds.counters
         self._producers = folds.producers
         self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now

@@ -12,7 +12,17 @@ from rating_server.cli.output import format_option, print_json, print_rows
 from rating_server.cli.progress import progress
 from rating_server.cli.store_access import StorePlace, opened, run, store_options
 
-_COLUMNS = ("shard", "entries", "version", "mark", "hashes", "snapshots", "differences", "repaired")
+_COLUMNS = (
+    "shard",
+    "entries",
+    "version",
+    "mark",
+    "ids",
+    "hashes",
+    "snapshots",
+    "differences",
+    "repaired",
+)
 
 
 @click.command()
@@ -23,9 +33,9 @@ def verify(
 ) -> None:
     """Replay every log from its first entry, and compare all that is derived from it.
 
-    The chain of tokens, every counter hash at the version it stands at, the mark F, and every
-    snapshot of the archive. Changes nothing; a server may run beside it. Exit status 1 if anything
-    differs.
+    The chain of tokens, that each id was counted once, every counter hash at the version it stands
+    at, the mark F, and every snapshot of the archive. Changes nothing; a server may run beside it.
+    Exit status 1 if anything differs.
     """
     _report(run(_check(StorePlace(redis_url, data_dir, archive), shards, False)), output_format)
 
@@ -76,6 +86,7 @@ async def _check(place: StorePlace, shards: tuple[int, ...], repair: bool) -> li
                     "entries": report.entries,
                     "version": report.version,
                     "mark": report.mark,
+                    "ids": report.ids,
                     "hashes": report.hashes,
                     "snapshots": report.snapshots,
                     "differences": report.differences,

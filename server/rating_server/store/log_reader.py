@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio.connection import Connection
 
-from rating_core.metering.protocol import LogEntry, LogPage, ReadLog
+from rating_core.errors import LogCorrupt
+from rating_core.metering.protocol import LogEntry, LogPage, ReadLog, chain_token
 from rating_server.ports import StoreUnavailable
 from rating_server.store.adapter import LinkOptions, dial
 from rating_server.store.connection import (
@@ -20,6 +21,7 @@ from rating_server.store.keys import (
     CONFIG_HASH_KEY_FIELD,
     CONFIG_KEY,
     CONFIG_SHARDS_FIELD,
+    ENTRY_TOKEN_FIELD,
     HASH_VERSION_FIELD,
     LogKeys,
 )
@@ -96,19 +98,30 @@ class LogReader:
         return int(await ask_redis(self._connection, b"MEMORY", b"USAGE", self._keys.log) or 0)
 
     async def log(self, after: int, most: int | None = None) -> AsyncIterator[LogEntry]:
-        """Yield the entries with version > ``after`` that the log still has, ``most`` at most."""
+        """Yield the entries with version > ``after`` that the log still has, ``most`` at most.
+
+        LogCorrupt at an entry whose bytes are not those of the token beside them (P5).
+        """
         while True:
             limit = _PAGE_ENTRIES if most is None else most
             command = ReadLog(after, limit)
             await self._connection.send_packed_command(self._wire.encode(command))
-            page = self._wire.decode(command, await self._connection.read_response())
+            raw = await self._connection.read_response()
+            page = self._wire.decode(command, raw)
             if not isinstance(page, LogPage):
                 raise TypeError("a page of the log was expected")
-            for entry in page.entries:
+            for entry, (_, fields) in zip(page.entries, raw, strict=True):
+                _require_token(entry, fields)
                 yield entry
                 after = entry.version
             if most is not None or len(page.entries) < limit:
                 return
+
+
+def _require_token(entry: LogEntry, fields: Sequence[bytes]) -> None:
+    stored = dict(zip(fields[0::2], fields[1::2], strict=True)).get(ENTRY_TOKEN_FIELD)
+    if stored != chain_token(entry.previous, entry.entry):
+        raise LogCorrupt(f"entry {entry.version}: its bytes are not those of its token")
 
 
 @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rating_core.errors import LogCorrupt, SnapshotInvalid
 from rating_core.metering.archive import SnapshotName
@@ -20,6 +21,8 @@ from rating_core.metering.counter_names import hash_key_of
 from rating_core.metering.entry import decode_body, decode_envelope
 from rating_core.metering.protocol import LogEntry, Machine, chain_token
 from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.row_keys import entry_keys
+from rating_core.metering.shard import UsageShard
 from rating_server.ports import StoreUnavailable
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.field_fold import fold_record
@@ -52,13 +55,14 @@ class Verification:
     ``repairs`` what would mend them where it is a hash that is wrong;
     ``only_hashes``: nothing else is.
 
-    ``version``: where the log ended; ``mark``: F; ``entries``, ``hashes`` and ``snapshots``: how
-    many were read.
+    ``version``: where the log ended; ``mark``: F; ``entries``, ``ids``, ``hashes`` and
+    ``snapshots``: how many were read.
     """
 
     version: int = 0
     mark: int = 0
     entries: int = 0
+    ids: int = 0
     hashes: int = 0
     snapshots: int = 0
     differences: list[str] = field(default_factory=list)
@@ -88,7 +92,8 @@ async def verify_log(
 
     What was trimmed comes from ``files``, the archive; with a ``spare`` machine of the store's hash
     key, snapshots in it are restored and compared with the replay. Also checked: the chain of
-    tokens and versions (P5), that the head is the last entry, and that no hash lags behind F (P8).
+    tokens and versions (P5), that no id is counted twice and each is known afterwards (S7), that
+    the head is the last entry, and that no hash lags behind F (P8).
     ``seen`` is called with each entry. StoreUnavailable if the store does not answer.
     """
     async with log_reader(options, keys) as reader:
@@ -147,7 +152,9 @@ async def _verify(
         async for entry in whole_log(reader, files):
             envelope = decode_envelope(entry.entry)
             token = chain_token(entry.previous, entry.entry)
+            identities = _new_ids(report, machine, envelope.body, entry.version)
             machine.apply(envelope.body, envelope.now, entry.version, token)
+            _require_known(report, machine, identities, entry.version)
             report.entries += 1
             seen(entry)
             await snapshots.compare(report, machine)
@@ -168,6 +175,46 @@ async def _verify(
             fields = dict(machine.hash_fields(key, 0))
             report.repairs.append(Repair(key, version, machine.version, fields))
     return report
+
+
+def _new_ids(
+    report: Verification, machine: Machine, body: bytes, version: int
+) -> NDArray[np.uint64]:
+    """Return the ids that an entry counts; S7: none of them twice, none that was counted before."""
+    if not isinstance(machine, UsageShard):
+        return np.zeros((0, 3), np.uint64)
+    identities = _identities(machine, body)
+    held = int(_held(machine, identities).sum())
+    if held:
+        report.broken(f"entry {version}: counts {held} records whose ids were counted before")
+    twice = len(identities) - len(np.unique(identities[:, :2], axis=0))
+    if twice:
+        report.broken(f"entry {version}: counts {twice} records whose ids it has counted itself")
+    report.ids += len(identities)
+    return identities
+
+
+def _identities(machine: UsageShard, body: bytes) -> NDArray[np.uint64]:
+    """Return the identities of an entry's records with ids, uint64[n, 3] as in `IdIndex`."""
+    entry = decode_body(body)
+    if not isinstance(entry, RecordsEntry) or entry.producers:
+        return np.zeros((0, 3), np.uint64)
+    hashes = machine.hash_key.hash_names(entry.customers)
+    return entry_keys(machine.hash_key, hashes, entry).identities
+
+
+def _require_known(
+    report: Verification, machine: Machine, identities: NDArray[np.uint64], version: int
+) -> None:
+    """S7: every counted id is known afterwards, so that a resend of it is a duplicate."""
+    if isinstance(machine, UsageShard) and not _held(machine, identities).all():
+        report.broken(f"entry {version}: the id index does not hold the ids that it counts")
+
+
+def _held(machine: UsageShard, identities: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    found = np.zeros(len(identities), np.bool_)
+    machine.ids.find(identities, found, np.zeros(len(identities), np.uint64))
+    return found
 
 
 def _compare_with_mark(

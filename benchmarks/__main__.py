@@ -22,6 +22,7 @@ MODULES = {
     "rate-batch": ("rate_batch",),
     "ingest": ("ingest",),
     "ids": ("ids",),
+    "sizing": ("sizing",),
     "servers": ("servers",),
 }
 """Modules by the name of the benchmark; each has a function ``run`` that yields rows."""
@@ -30,7 +31,7 @@ TESTS = {"faults": ("faults",), "simulate": ("simulate",)}
 BROKEN = ("lost", "doubled", "complaint", "violations")
 """Columns that are 0 or absent while all promises hold."""
 CHOSEN = ("ingest", "servers")
-SIZED = ("core", "core-growth", "rate-batch", "ids")
+SIZED = ("core", "core-growth", "rate-batch", "ids", "sizing")
 REPORT = "report"
 
 

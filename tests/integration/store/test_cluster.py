@@ -14,6 +14,9 @@ from redis.crc import key_slot
 from rating_core.metering.batch import RecordStatus
 from rating_core.metering.calls import StateDigest
 from rating_core.metering.protocol import AckLevel
+from rating_server.store.adapter import LinkOptions
+from rating_server.store.doctor import examine_store
+from rating_server.store.findings import State
 from rating_server.store.keys import catalogue_keys, shard_keys
 
 LIBRARY = b"ratewright_1"
@@ -72,6 +75,10 @@ def test_any_node_leads_to_the_whole_cluster(cluster, server_of, traffic_of) -> 
             await traffic.assert_true(cluster.url)
             digests = [await server.ask(shard, StateDigest()) for shard in range(6)]
             assert server.health.losses == 0
+            found = await examine_store(LinkOptions(lambda: cluster.url), None, AckLevel.DURABLE)
+            nodes = {f"127.0.0.1:{node.port}" for node in cluster.primaries}
+            assert nodes <= {finding.where for finding in found}
+            assert {f.check for f in found if f.state is not State.OK} == {"servers"}
         finally:
             await server.close()
         again = server_of(cluster.primaries[1].url)

@@ -29,6 +29,7 @@ from rating_core.metering.calls import (
 )
 from rating_core.metering.catalogue import Catalogue, CreateMeter, ListMeters
 from rating_core.metering.counter_names import field_name, hash_key_of
+from rating_core.metering.protocol import chain_token
 from rating_core.metering.shard import UsageShard
 from rating_server.ports import StoreFull, StoreRefused, StoreUnavailable, UsageStore, Window
 from rating_server.store.adapter import LinkOptions
@@ -350,7 +351,8 @@ def test_verification_finds_what_is_wrong(store) -> None:
     store.ask("HSET", counters, "v", store.ask("HGET", keys.fold, "mark"))
     store.ask("HSET", keys.head, "t", bytes(16))
     assert differences() == ["the head's token is not the last entry's"]
-    store.ask("XADD", keys.log, "99-0", "p", bytes(16), "t", bytes(16), "e", "x")
+    token = chain_token(bytes(16), b"x")
+    store.ask("XADD", keys.log, "99-0", "p", bytes(16), "t", token, "e", "x")
     assert "does not continue the log" in differences()[-1]
 
 

@@ -121,7 +121,7 @@ def token(store) -> str:
 def missing(store) -> str:
     last = head(store)
     store.ask("XDEL", KEYS.log, f"{last - 1}-0")
-    return f"the log begins with entry {last}, and no archive was given"
+    return f"entry {last} does not continue the log at {last - 2}"
 
 
 def counted_twice(store) -> str:

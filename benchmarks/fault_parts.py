@@ -22,7 +22,7 @@ from rating_server.settings import neutral_environment
 from rating_server.store.data_directory import DataDirectory
 from rating_server.store.store_process import EmbeddedOptions, store_command
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 SLOTS = 16_384
 _MB = 1 << 20
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 from collections import defaultdict
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -81,6 +82,13 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def other_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A second server, with a store of its own."""
+    with running_server(tmp_path_factory.mktemp("shuffled")) as found:
+        yield found
+
+
 def _json(capsys: pytest.CaptureFixture[str], target: str, *arguments: str) -> Any:
     assert run([*arguments, "--target", target, "--format", "json"]) == 0
     return json.loads(capsys.readouterr().out)
@@ -137,6 +145,42 @@ def test_traces_are_rated_exactly(
             {"status": "DUPLICATE", "reason": "", "records": str(2 * rows)}
         ]
     assert _answers(capsys, target) == first
+
+
+def test_the_order_of_the_records_changes_nothing(
+    capsys: pytest.CaptureFixture[str],
+    other_target: str,
+    tmp_path: Path,
+    raw: dict[str, dict[str, tuple[UsageEntry, ...]]],
+) -> None:
+    """Both traces as one file, shuffled, and resent in another order: the counters are the same."""
+    rows: list[str] = []
+    for name in SUMS:
+        header, *lines = (TRACES / name).read_text().splitlines()
+        rows += [f"{number}-{name[-8:-4]},{line}" for number, line in enumerate(lines)]
+    plan, trace = tmp_path / "plan.yaml", tmp_path / "shuffled.csv"
+    plan.write_text(PLAN)
+    _json(capsys, other_target, "plan", "publish", str(plan))
+    names = [f"c{number:03d}" for number in range(CUSTOMERS)]
+    _json(capsys, other_target, "subscribe", *names, "--plan", "azure", "--start", "2023-11-01")
+    for seed, status in ((1, "ACCEPTED"), (2, "DUPLICATE")):
+        random.Random(seed).shuffle(rows)
+        owned = [f"{row},{_customer(row.partition(',')[2])}" for row in rows]
+        trace.write_text("\n".join([f"ID,{header},OWNER", *owned]) + "\n")
+        flags = [*FLAGS[:2], *FLAGS[4:], "--customer-column", "OWNER", "--event-id-column", "ID"]
+        answer = _json(capsys, other_target, "ingest", str(trace), *flags)
+        assert answer["statuses"] == [
+            {"status": status, "reason": "", "records": str(2 * len(rows))}
+        ]
+        for usage in _answers(capsys, other_target)[::2]:
+            found = {
+                one["meter"]: (int(one["value"]), int(one["event_count"]))
+                for one in usage["counters"]
+            }
+            assert found == {
+                meter: (sum(entry.quantity for entry in entries), len(entries))
+                for meter, entries in raw[usage["customer"]].items()
+            }
 
 
 def test_each_trace_has_its_published_sums() -> None:

@@ -164,6 +164,11 @@ def _crash(world, index):
         return False
     world.coverage["server crashes"] += 1
     world.coverage["server crashes with entries in flight"] += bool(server.session.in_flight)
+    return _close(world, server)
+
+
+def _close(world, server):
+    """Take a server's session away; requests that it has sent may still be executed."""
     if server.connection:
         server.connection.open = False
         server.connection.replies = []
@@ -182,6 +187,15 @@ def _boot(world, index):
     server.skew = 0
     world._start(server)
     return True
+
+
+def _leave(world, index):
+    """Another server has the shard now: this one closes its session when nobody waits for it."""
+    server = world.servers[index]
+    if server.session is None or server.calls or server.session.in_flight:
+        return False
+    world.coverage["sessions closed"] += 1
+    return _close(world, server)
 
 
 def _timer(world, index, which):
@@ -346,6 +360,7 @@ _ACTIONS = {
     "reconnect": _reconnect,
     "crash": _crash,
     "boot": _boot,
+    "leave": _leave,
     "timer": _timer,
     "skew": _skew,
     "redis crash": _redis_crash,

@@ -44,9 +44,16 @@ def draw_config(rng, focus=None):
     }
 
 
-def draw_weights(config):
+_MOVING = (("leave", 8),)
+
+
+def draw_weights(config, moving=False):
     """Return names and cumulative weights of the actions that are on."""
-    chosen = [*_ALWAYS, *((name, w) for name, w in _SOMETIMES if name in config["on"])]
+    chosen = [
+        *_ALWAYS,
+        *(_MOVING if moving else ()),
+        *((name, w) for name, w in _SOMETIMES if name in config["on"]),
+    ]
     total, cumulative = 0, []
     for name, weight in chosen:
         total += config["weights"].get(name, weight)

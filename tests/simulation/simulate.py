@@ -56,7 +56,7 @@ class Campaign:
         """Run one random history; return its config, its actions and what broke, or None."""
         rng = random.Random(seed)
         config = draw_config(rng, self.focus)
-        names, cumulative = draw_weights(config)
+        names, cumulative = draw_weights(config, self.subject.moving)
         world = self.world(config)
         actions = []
         length = rng.randrange(20, LONGEST)

@@ -27,6 +27,7 @@ class TinySubject:
     """The tiny machine. Its entries are JSON; the meaning of one is read off directly."""
 
     name = "tiny"
+    moving = False
 
     def __init__(self, start):
         entry = {"records": [], "control": ["subscribe", "a", "seed", 0]}
@@ -75,6 +76,7 @@ class UsageSubject:
     """
 
     name = "usage"
+    moving = False
 
     def __init__(self, start):
         # 1970-01-01 was a Thursday: the Monday before ``start`` begins the only period in use.
@@ -179,4 +181,11 @@ class UsageSubject:
         return value.get("create_time", 0)
 
 
-SUBJECTS = {"tiny": TinySubject, "usage": UsageSubject}
+class MovingSubject(UsageSubject):
+    """The usage shard whose owner changes: sessions are closed when idle, and opened by a call."""
+
+    name = "moving"
+    moving = True
+
+
+SUBJECTS = {"tiny": TinySubject, "usage": UsageSubject, "moving": MovingSubject}

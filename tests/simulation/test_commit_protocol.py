@@ -16,6 +16,7 @@ import pytest
 SIMULATE = Path(__file__).with_name("simulate.py")
 HISTORIES = 20_000
 TINY_HISTORIES = 4_000
+MOVING_HISTORIES = 400
 BROKEN_HISTORIES = 2_000
 
 DEEP = (
@@ -87,6 +88,16 @@ def test_no_history_breaks_a_promise(subject, histories):
     assert sum(found["histories"] for found in results) == histories
     covered = {name: sum(r["coverage"].get(name, 0) for r in results) for name in DEEP}
     assert min(covered.values()) >= 20, covered
+
+
+@pytest.mark.timeout(300)
+def test_shards_change_their_owners():
+    """Sessions that close when idle, and open with a call while others write, break no promise."""
+    results = campaign("moving", MOVING_HISTORIES)
+    for found in results:
+        assert not found["violations"], found["explained"]
+    for name in ("sessions closed", "sessions opened by a call"):
+        assert sum(found["coverage"][name] for found in results) >= MOVING_HISTORIES // 2
 
 
 @pytest.mark.parametrize(

@@ -318,8 +318,11 @@ class World(Promises):
 
     def _deliver(self, call, server):
         if server.session is None:
-            call.open = False
-            return
+            if not self.subject.moving:
+                call.open = False
+                return
+            self.coverage["sessions opened by a call"] += 1
+            self._start(server)
         server.calls[call.number] = call
         subject = self.subject
         if call.client == "reader":

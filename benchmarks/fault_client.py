@@ -1,7 +1,8 @@
 """A client process of the fault tests: writes records, and notes in a file what it was told.
 
 Run as `python -m benchmarks.fault_client JOB`: JOB is a JSON file with the fields of `Job`. Each
-result of a batch is one line of the notes, written in one piece, so a kill leaves whole lines.
+result of a batch is one line of the notes, written in one piece, so a kill leaves whole lines; and
+so is the number of records before (I) and after (W) each call that writes some.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Job:
 
     ``kind`` is `ids` or `seq`; ``notes`` the file of what became of them; writing takes
     ``seconds`` at least. ``follow``: use the topology. After ``limit`` seconds it gives up.
+    ``spool``: directory of its spool, if any.
     """
 
     target: str
@@ -59,6 +61,7 @@ class Job:
     seconds: float = 0.0
     follow: bool = True
     limit: float = 60.0
+    spool: str = ""
 
     def save(self, path: Path) -> None:
         """Write the job to a file."""
@@ -71,9 +74,21 @@ def notes_of(path: Path) -> list[tuple[int, bytes, int]]:
         return []
     found = []
     for line in path.read_text().splitlines():
+        if line.startswith(("I", "W")):
+            continue
         first, statuses, attempts = line.split()
         found.append((int(first), bytes.fromhex(statuses), int(attempts)))
     return found
+
+
+def written_of(path: Path) -> tuple[int, int]:
+    """Return how many records were taken by the spool for sure, and how many at most."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    counts = {"W": 0, "I": 0}
+    for line in lines:
+        if line.startswith(("I", "W")):
+            counts[line[0]] = int(line[1:])
+    return counts["W"], counts["I"]
 
 
 def columns_of(kind: str, indices: list[int]) -> UsageColumns:
@@ -108,12 +123,17 @@ def work(job: Job) -> int:
     pace = job.seconds * _CHUNK / max(len(job.indices), 1)
     client = Client(job.target, ClientOptions(follow_topology=job.follow))
     writer = client.ingest(
-        on_batch=on_batch, options=options, producer_id="faults" if job.kind == "seq" else None
+        on_batch=on_batch,
+        options=options,
+        producer_id="faults" if job.kind == "seq" else None,
+        spool_dir=job.spool or None,
     )
     try:
         for start in range(0, len(job.indices), _CHUNK):
             columns = columns_of(job.kind, job.indices[start : start + _CHUNK])
+            os.write(notes, f"I{start + len(columns)}\n".encode())
             writer.write_columns(columns, timeout=max(expires - time.monotonic(), 0.1))
+            os.write(notes, f"W{start + len(columns)}\n".encode())
             time.sleep(pace)
         writer.close(timeout=max(expires - time.monotonic(), 0.1))
     except (TimeoutError, BatchFailed, WriterClosed) as error:

@@ -37,6 +37,10 @@ class Fault:
     play: Callable[[Round, Any], str | None]
     quick: bool = False
 
+    def where(self, quick: bool) -> tuple[type[Installation], ...]:
+        """Return the installations in which it is played; one if that is to be quick."""
+        return self.installations[:1] if quick else self.installations
+
 
 def _begin(this: Round) -> None:
     """Let both kinds of clients write, and wait until they are in the middle of it."""
@@ -67,6 +71,18 @@ def _client_killed(this: Round, _: Installation) -> None:
     (ids,) = (sender for sender in this.senders if sender.job.kind == "ids")
     ids.process.kill()
     ids.process.wait()
+
+
+def _spooling_killed(this: Round, at: Installation) -> None:
+    """Both clients are killed; others go on with their spools."""
+    for kind in ("ids", "seq"):
+        spool = str(at.folder / f"spool-{this.number}-{kind}")
+        this.send(kind, this.indices, seconds=_WRITING_S, spool=spool)
+    this.until_acknowledged(this.rng.uniform(0.05, 0.6))
+    for sender in list(this.senders):
+        sender.process.kill()
+        sender.process.wait()
+        this.take_over(sender)
 
 
 def _server_killed(this: Round, at: Installation) -> None:
@@ -106,12 +122,12 @@ def _everything_killed(this: Round, at: Pair) -> None:
     _rest(this)
 
 
-def _cut(this: Round, proxies: list[Proxy]) -> str:
-    """Cut all connections four times, each time after some bytes of replies."""
+def _cut(this: Round, proxies: list[Proxy], most_bytes: int) -> str:
+    """Cut all connections four times, each time after up to so many bytes of replies."""
     before = sum(proxy.cuts for proxy in proxies)
     for _ in range(4):
         for proxy in proxies:
-            proxy.cut_after(this.rng.randrange(1, 3_000))
+            proxy.cut_after(this.rng.randrange(1, most_bytes))
         time.sleep(0.2)
     for proxy in proxies:
         proxy.disarm()
@@ -120,12 +136,12 @@ def _cut(this: Round, proxies: list[Proxy]) -> str:
 
 def _client_link_cut(this: Round, at: Pair) -> str:
     _begin(this)
-    return _cut(this, at.doors)
+    return _cut(this, at.doors, 400)
 
 
 def _store_link_cut(this: Round, at: Pair) -> str:
     _begin(this)
-    return _cut(this, at.links)
+    return _cut(this, at.links, 2_000)
 
 
 def _at_call(pattern: bytes) -> Callable[[Round, Pair], str]:
@@ -254,6 +270,7 @@ _ANY = (Pair, Workers, Clustered)
 
 FAULTS = (
     Fault("client killed", _ANY, _client_killed),
+    Fault("spooling clients killed", _ANY, _spooling_killed, quick=True),
     Fault("server killed", (Pair, Clustered), _server_killed),
     Fault("all servers killed", (Pair,), _all_servers_killed),
     Fault("server stopped", (Pair,), _server_stopped),
@@ -278,5 +295,4 @@ FAULTS = (
     Fault("node killed", (Clustered,), _node_killed),
     Fault("node paused", (Clustered,), _node_paused),
 )
-"""All faults. A client of records with ids is killed; a producer without a spool is not, because
-nobody knows what it had not sent."""
+"""All faults. A producer without a spool is not killed: nobody knows what it had not sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -202,6 +203,20 @@ def free_port() -> int:
     raise SystemExit("no free pair of ports")
 
 
+def free_ports(count: int) -> list[int]:
+    """Return so many ports in a row that nothing listens on."""
+    for _ in range(100):
+        first = free_port()
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except (OSError, OverflowError):
+                continue
+            return list(range(first, first + count))
+    raise SystemExit("no free ports in a row")
+
+
 class Server(Process):
     """One `ratewright serve`; it keeps its ports over kills and starts."""
 
@@ -218,6 +233,8 @@ class Server(Process):
             return
         self._port_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", "rating_server.cli.entry", "serve", *self._flags]
+        if self.workers > 1 and not self.ports:
+            self.ports = free_ports(self.workers)  # free ones would not be in a row a second time
         command += ["--port", str(self.ports[0] if self.ports else 0)]
         self.command = [*command, "--port-file", str(self._port_file)]
         self.spawn()

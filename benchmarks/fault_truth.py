@@ -25,6 +25,9 @@ class Truth:
         default_factory=lambda: {kind: set() for kind in CUSTOMERS}
     )
 
+    unsure: set[int] = field(default_factory=set)
+    """Numbered records of the last round of which a killed writer does not know: all, or none."""
+
     def of(self, customer: str) -> Counter[int]:
         """Return the quantities of a customer's records; a quantity identifies a record."""
         kind = customer.split("-", maxsplit=1)[0]
@@ -70,6 +73,8 @@ def check(
         nonlocal lost, doubled
         lost, doubled = max(lost, found[0]), max(doubled, found[1])
 
+    if truth.unsure:
+        _resolve(truth, store_words, folder)
     complaint = ""
     with Client(target) as client:
         for customer in (name for names in CUSTOMERS.values() for name in names):
@@ -82,6 +87,16 @@ def check(
             complaint = complaint or problem
     status, problem = command("verify", *store_words)
     return lost, doubled, complaint or (f"verify: {problem}" if status else "")
+
+
+def _resolve(truth: Truth, store_words: tuple[str, ...], folder: Path) -> None:
+    """Let the export decide about the records that a spool may have taken: all of them or none."""
+    found: Counter[int] = Counter()
+    for customer in CUSTOMERS["seq"]:
+        found += _exported(customer, store_words, folder / "export.csv")[0]
+    if any(found[quantity_of(index)] for index in truth.unsure):
+        truth.indices["seq"] |= truth.unsure
+    truth.unsure = set()
 
 
 def _exported(customer: str, store_words: tuple[str, ...], out: Path) -> tuple[Counter[int], str]:

@@ -15,6 +15,7 @@ FAULTS = {
     "disk full",
     "killed in a fold",
     "memory full",
+    "spooling clients killed",
     "supervisor killed",
 }
 

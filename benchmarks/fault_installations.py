@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.fault_client import CUSTOMERS, METER
-from benchmarks.fault_parts import Cluster, Process, Server, SmallDisk, Store
+from benchmarks.fault_parts import (
+    Cluster,
+    Process,
+    Server,
+    SmallDisk,
+    Store,
+    eventually,
+    listens,
+)
 from benchmarks.fault_proxy import Proxy
 from benchmarks.fault_truth import Truth
 from rating_client import Client
@@ -149,8 +157,10 @@ class Workers(Installation):
         self.subscribe()
 
     def heal(self) -> None:
-        """Start the supervisor if it is dead."""
+        """Start the supervisor if it is dead, and wait until all workers listen again."""
         self.supervisor.start()
+        for port in self.supervisor.ports:
+            eventually(lambda port=port: listens(port), f"a worker listens on {port}", 120.0)
 
 
 class Clustered(Installation):

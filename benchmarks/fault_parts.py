@@ -203,6 +203,12 @@ def free_port() -> int:
     raise SystemExit("no free pair of ports")
 
 
+def listens(port: int) -> bool:
+    """Return whether somebody listens on a port of this machine; OSError if not."""
+    with socket.create_connection(("127.0.0.1", port), 1.0):
+        return True
+
+
 def free_ports(count: int) -> list[int]:
     """Return so many ports in a row that nothing listens on."""
     for _ in range(100):

@@ -279,15 +279,18 @@ def rate_rows(
 def charge_inputs(plan: Plan, counters: Sequence[SeriesCounter]) -> Int64Array:
     """Return the input columns of ``plan`` for one customer, over matching series (S6.2).
 
-    Raises OutOfRange if a sum does not fit int64.
+    A negative quantity stands as 0, which is what it prices as (S3.2). Raises OutOfRange, which
+    names the charge, if a sum does not fit int64.
     """
     columns: list[int] = []
     for charge in plan.charges:
-        if charge.model is not ChargeModel.FLAT_FEE:
-            columns += _charge_columns(plan, charge, counters)
-    for column in columns:
-        if not fits_int64(column):
-            raise OutOfRange(f"plan {plan.id}: the usage of one charge does not fit 64 bits")
+        if charge.model is ChargeModel.FLAT_FEE:
+            continue
+        of_charge = [max(column, 0) for column in _charge_columns(plan, charge, counters)]
+        if not all(map(fits_int64, of_charge)):
+            text = f"plan {plan.id}: the usage of charge {charge.id} does not fit 64 bits"
+            raise OutOfRange(text)
+        columns += of_charge
     return np.array(columns, dtype=np.int64)
 
 

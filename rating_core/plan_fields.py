@@ -129,6 +129,11 @@ def read_text(value: object, place: Place, faults: FaultList) -> str | None:
     return None
 
 
+def is_id(text: str) -> bool:
+    """Whether a text has the form of ids (S2)."""
+    return _ID.fullmatch(text) is not None
+
+
 def read_id(value: object, place: Place, faults: FaultList) -> str | None:
     """Return an id of the form of S2, or ``None`` after noting a fault."""
     if not isinstance(value, str):

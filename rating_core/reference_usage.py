@@ -48,7 +48,10 @@ def _adds_up(charge: Charge, entry: UsageEntry) -> bool:
 
 
 def check_counters(plan: Plan, usage: Usage) -> None:
-    """Every series, and every charge's sum over its series, must fit int64 (S1.2)."""
+    """Every series, and every charge's sum over its series, must fit int64 (S1.2).
+
+    A sum below 0 prices as 0, however low it is (S3.2).
+    """
     for meter_id, entries in usage.items():
         meter = plan.meter(meter_id)
         counters: dict[object, list[Decimal]] = {}
@@ -57,7 +60,8 @@ def check_counters(plan: Plan, usage: Usage) -> None:
         for charge in plan.charges:
             if charge.meter == meter_id:
                 seen = [entry.quantity for entry in entries if _adds_up(charge, entry)]
-                counters[charge.id] = seen
+                if aggregated(meter, seen) > 0:
+                    counters[charge.id] = seen
         for quantities in counters.values():
             if not fits_int64(to_units(aggregated(meter, quantities), meter.scale)):
                 raise OutOfRange(f"a counter of meter {meter_id} does not fit 64 bits")

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from rating_core.catalog import BillingPeriod, LateUsage
 from rating_core.counter import SeriesCounter
 from rating_core.metering.batch import DimensionSet, RecordBatch
+
+if TYPE_CHECKING:  # it imports, by way of snapshots, this module
+    from rating_core.metering.records_entry import EntryMeter
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
@@ -177,7 +180,8 @@ class CountersAnswer:
     """The counters of [period_start, period_end), sorted by meter and dimensions.
 
     ``subscription`` is ``None``, the period empty and 0 where no subscription holds the instant.
-    ``version`` and ``token`` name the state of the log that was read (S9.5).
+    ``version`` and ``token`` name the state of the log that was read (S9.5). ``meters``: those of
+    the counters by id, as the log has them, so that no catalogue is needed to read the answer.
     """
 
     subscription: Subscription | None
@@ -187,6 +191,7 @@ class CountersAnswer:
     counters: tuple[SeriesCounter, ...]
     version: int
     token: bytes
+    meters: Mapping[str, EntryMeter] = field(default_factory=dict)
 
 
 BucketKey = tuple[int, str, DimensionSet]
@@ -227,13 +232,15 @@ class BucketCounter:
 class BucketsAnswer:
     """Buckets in the order of their keys; exact at the log's (version, token) (S9.5).
 
-    ``subscription`` is ``None`` where the customer has none.
+    ``subscription`` is ``None`` where the customer has none. ``meters``: those of the buckets by
+    id, as the log has them.
     """
 
     subscription: Subscription | None
     buckets: tuple[BucketCounter, ...]
     version: int
     token: bytes
+    meters: Mapping[str, EntryMeter] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ because there a row depends on those before it: equal ids, sums, numbers of seri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,13 +39,13 @@ from rating_core.metering.standing import BatchKeys, Provisional, StagedRecords,
 FUTURE_US = 60 * SECOND_US
 """An event time later than this after now is IN_FUTURE (S7.3)."""
 DIMENSIONS_MAX = 8
+DIMENSION_NAME_BYTES_MAX = 64
 DIMENSION_VALUE_BYTES_MAX = 255
-_SET_MAX = DIMENSIONS_MAX * (DIMENSION_VALUE_BYTES_MAX + 64)
+_SET_MAX = DIMENSIONS_MAX * (DIMENSION_VALUE_BYTES_MAX + DIMENSION_NAME_BYTES_MAX)
 """Letters of the largest dimension set that is worth remembering."""
-
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f]")
 _ACCEPTED = int(RecordStatus.ACCEPTED)
 _DIMENSION = int(RejectReason.DIMENSION_INVALID)
-
 Identities = NDArray[np.uint64]
 Found = NDArray[np.bool_]
 Payloads = NDArray[np.uint64]
@@ -74,8 +75,10 @@ def _prepare(dimensions: DimensionSet) -> _Dimensions:
     pairs = tuple(sorted(pair for pair in dimensions if pair[1]))
     names = frozenset(name for name, _ in dimensions)
     fits = len(names) == len(dimensions) <= DIMENSIONS_MAX
-    for _, value in pairs:
+    for name, value in dimensions:
+        fits = fits and not _CONTROL.search(name)
         try:
+            fits = fits and 0 < len(name.encode()) <= DIMENSION_NAME_BYTES_MAX
             fits = fits and len(value.encode()) <= DIMENSION_VALUE_BYTES_MAX
         except UnicodeEncodeError:
             fits = False

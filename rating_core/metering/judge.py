@@ -104,7 +104,8 @@ def judge_rows(
         elif flags[1, row]:
             reason = _PRECISION
         elif flags[0, row]:
-            reason = _OUT_OF_RANGE
+            # It needs all its decimals, so that a coarser meter cannot take them (S7.3's order).
+            reason = _PRECISION if meters[meter, 2] > 1 else _OUT_OF_RANGE
         else:
             quantity, reason = in_scale(given[0, row], meters[meter, 1], meters[meter, 2])
         unusable[row] = reason != 0

@@ -40,14 +40,15 @@ def batch_of(records: Sequence[UsageRecord]) -> RecordBatch:
     codes: list[tuple[int, int, int, int]] = []
     ids: list[bytes] = []
     imprecise = [record.scale > SCALE_MAX for record in records]
-    out_of_range = [not INT64_MIN <= record.quantity <= INT64_MAX for record in records]
+    stated = [_shortest(record.quantity, min(record.scale, SCALE_MAX)) for record in records]
+    out_of_range = [not INT64_MIN <= quantity <= INT64_MAX for quantity, _ in stated]
     retraction = [record.retraction for record in records]
-    for record in records:
+    for record, (_, scale) in zip(records, stated, strict=True):
         dimensions = tuple(sorted(record.dimensions))
         codes.append(
             (
                 customers.setdefault(record.customer, len(customers)),
-                meters.setdefault((record.meter, min(record.scale, SCALE_MAX)), len(meters)),
+                meters.setdefault((record.meter, scale), len(meters)),
                 dimension_sets.setdefault(dimensions, len(dimension_sets)),
                 attribute_sets.setdefault(tuple(sorted(record.attributes)), len(attribute_sets)),
             )
@@ -65,7 +66,7 @@ def batch_of(records: Sequence[UsageRecord]) -> RecordBatch:
         event_ids=b"".join(ids),
         event_id_ends=np.cumsum(np.array([len(text) for text in ids], np.int64)),
         quantity=np.array(
-            [0 if huge else r.quantity for r, huge in zip(records, out_of_range, strict=True)],
+            [0 if huge else q for (q, _), huge in zip(stated, out_of_range, strict=True)],
             np.int64,
         ),
         event_time=np.array([r.event_time or 0 for r in records], np.int64),
@@ -76,3 +77,10 @@ def batch_of(records: Sequence[UsageRecord]) -> RecordBatch:
         attribute_set=columns[:, 3].copy() if any(attribute_sets) else None,
         retraction=np.array(retraction, np.bool_) if any(retraction) else None,
     )
+
+
+def _shortest(quantity: int, scale: int) -> tuple[int, int]:
+    """Return (quantity, scale) of one value; what is beyond int64 gets no needless decimals."""
+    while scale and not quantity % 10 and not INT64_MIN <= quantity <= INT64_MAX:
+        quantity, scale = quantity // 10, scale - 1
+    return quantity, scale

@@ -94,14 +94,16 @@ def counters_answer(
     span = span_of(subscription, question.instant)
     number = folds.directory.numbers[question.customer]
     part = folds.part_row(question.customer, span.start)
+    states = folds.counters.states(part, number, span.start)
     return CountersAnswer(
         subscription=subscription,
         period_start=span.start,
         period_end=span.end,
         closed=span.end <= view.closed_until(question.customer),
-        counters=counters_of(folds.counters.states(part, number, span.start), span),
+        counters=counters_of(states, span),
         version=version,
         token=token,
+        meters={state.meter.id: state.meter for state in states},
     )
 
 
@@ -124,7 +126,9 @@ def buckets_answer(question: GetBuckets, folds: Folds, version: int, token: byte
         question.after,
     )
     buckets = tuple(islice(found, question.limit))
-    return BucketsAnswer(subscription, buckets, version, token)
+    shown = {bucket.counter.meter for bucket in buckets}
+    meters = {meter.id: meter for meter in folds.counters.words.meters if meter.id in shown}
+    return BucketsAnswer(subscription, buckets, version, token, meters)
 
 
 def take_snapshot(version: int, token: bytes, now: int, folds: Folds) -> Snapshot:

@@ -66,7 +66,9 @@ class Standing:
         value_count, value_seen, moments = self.value_count, self.value_seen, self.moments
         if value_count.size and more.value_count.size:
             value_count = np.where(known_parts, more.value_count[parts], value_count)
-            value_seen = value_seen | (seen.values.find(keys.values) != ABSENT)
+            # The staged batch also knows the values that it asked for and then did not take.
+            at = seen.values.find(keys.values)
+            value_seen = value_seen | ((at != ABSENT) & more.value_seen[at])
         if moments.size and more.moments.size:
             moments = np.where(known[:, None], more.moments[rows], moments)
         return Standing(

@@ -5,7 +5,7 @@ The store implements `UsageStore`; nothing above this module knows Redis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -113,7 +113,14 @@ class UsageStore(Protocol):
         """Have a shard decide a call and commit what it decides; return the call's answer."""
 
     async def submit_all(self, calls: Sequence[tuple[int, object]]) -> Sequence[Any]:
-        """As `submit`, to several shards at once: for each call its answer, or its StoreError."""
+        """As `submit`, to several shards at once: for each call its answer, or its StoreError.
+
+        Calls are decided in the order in which this is called; meters that they name are looked up
+        by `know_meters` before.
+        """
+
+    async def know_meters(self, names: Collection[str]) -> None:
+        """Look up the meters of records, in the newest catalogue where this server lacks one."""
 
     async def ask(self, shard: int, question: object) -> Any:
         """Return the answer of a shard's state that was the newest after the question came."""

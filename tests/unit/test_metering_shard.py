@@ -30,6 +30,7 @@ METERS = {
         Meter("seconds", Aggregation.SUM, "s", 3),
         Meter("calls", Aggregation.COUNT),
         Meter("paid", Aggregation.SUM, "EUR", 2),
+        Meter("users", Aggregation.UNIQUE_COUNT, of="user"),
     )
 }
 CLAMPS = {"paid": {"fee": (100, 5000), "tax": (None, 700)}}
@@ -121,6 +122,10 @@ NINE = tuple((f"d{i}", "v") for i in range(9))
         (use(quantity=2**63 // 1000 + 1, meter="seconds"), "QUANTITY_OUT_OF_RANGE"),
         (use(quantity=-(2**63), meter="seconds"), "QUANTITY_OUT_OF_RANGE"),
         (use(quantity=2**80), "QUANTITY_OUT_OF_RANGE"),
+        (use(quantity=2**80 * 10 + 5, scale=1), "QUANTITY_PRECISION"),
+        (use(quantity=2**80 * 10 + 5, scale=1, meter="seconds"), "QUANTITY_OUT_OF_RANGE"),
+        (use(quantity=2**62 * 10, scale=1), "ACCEPTED"),
+        (use(quantity=2**80 * 10, scale=1), "QUANTITY_OUT_OF_RANGE"),
         (use(quantity=-1, meter="paid"), "QUANTITY_OUT_OF_RANGE"),
         (use(quantity=-(2**63)), "ACCEPTED"),
         (use(quantity=1500, scale=3), "QUANTITY_PRECISION"),
@@ -462,3 +467,35 @@ def test_dictionaries_of_many_meters_and_dimension_sets_cost_their_sum(driver):
         "DIMENSION_INVALID",
         "UNKNOWN_METER",
     ]
+
+
+def test_a_value_that_a_staged_batch_did_not_take_still_counts_against_the_limit(driver):
+    """What is in flight takes room for the values that it counts, and for no others (S7.3)."""
+    shard = driver.shard
+    driver.control(Configure(max_values=2))
+
+    def visit(event_id, user):
+        return UsageRecord("acme", "users", event_id, 1, NOW, attributes=(("user", user),))
+
+    first = driver.decide(visit("a", "u1"), visit("b", "u2"), visit("c", "u3"))
+    assert statuses(first.answers[0]) == ["ACCEPTED", "ACCEPTED", "TOO_MANY_SERIES"]
+    shard.stage(first, NOW)
+    second = driver.decide(visit("d", "u3"), visit("e", "u2"))
+    assert statuses(second.answers[0]) == ["TOO_MANY_SERIES", "ACCEPTED"]
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("k" * 64, "ACCEPTED"),
+        ("k" * 65, "DIMENSION_INVALID"),
+        ("é" * 33, "DIMENSION_INVALID"),
+        ("", "DIMENSION_INVALID"),
+        ("a\nb", "DIMENSION_INVALID"),
+        ("a\x7f", "DIMENSION_INVALID"),
+    ],
+)
+def test_names_of_attributes_are_short_and_printable(driver, name, status):
+    """A name of 1 to 64 bytes without control characters, whatever the meter counts (S7.2)."""
+    record = UsageRecord("acme", "tokens", "e", 1, NOW, attributes=((name, "v"),))
+    assert driver.send(record) == [status]

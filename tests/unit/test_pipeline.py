@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
@@ -18,11 +19,13 @@ from rating_core.catalog import (
     Plan,
     Rounding,
     Tier,
+    UsageEntry,
 )
 from rating_core.compile import compile_plans
 from rating_core.counter import BandCount, SeriesCounter
 from rating_core.errors import OutOfRange
 from rating_core.pipeline import charge_inputs, rate_statement, rate_statements
+from rating_core.reference import reference_statement
 from rating_core.statement import LineKind
 from rating_core.units import INT64_MAX, INT64_MIN, RoundingMode, RoundingStage
 
@@ -246,8 +249,28 @@ def test_inputs_beyond_int64_are_refused():
     """A sum over series that does not fit int64 is OutOfRange, never wrapped (S1.2)."""
     plan = _plan(_per_unit("x", "1"))
     counters = [SeriesCounter("tokens", None, INT64_MAX, 1), SeriesCounter("tokens", None, 1, 1)]
-    with pytest.raises(OutOfRange, match="64 bits"):
+    with pytest.raises(OutOfRange, match="the usage of charge x does not fit 64 bits"):
         charge_inputs(plan, counters)
+
+
+def test_usage_below_int64_prices_as_zero():
+    """A negative quantity prices as 0, however many series make it, in the reference too (S3.2)."""
+    plan = _plan(_per_unit("units", "1", minimum_amount=Decimal(3)), _fee("base", "5"))
+    low = SeriesCounter("tokens", (("model", "a"),), INT64_MIN, 1)
+    counters = [low, replace(low, dimensions=(("model", "b"),))]
+    assert rate_statement(plan, counters).total == 800
+    weighted = replace(plan.meters[0], id="disk", aggregation=Aggregation.WEIGHTED_SUM)
+    wide = replace(
+        plan,
+        meters=(*METERS, weighted),
+        charges=(_per_unit("space", "1", meter="disk"), _fee("base", "5")),
+    )
+    for level, total in ((Fraction(-(1 << 90), 3), 500), (Fraction(7, 2), 900)):
+        assert rate_statement(wide, [replace(low, meter="disk", exact=level)]).total == total
+    with pytest.raises(OutOfRange, match="charge space"):
+        rate_statement(wide, [replace(low, meter="disk", exact=Fraction(1 << 90))])
+    entries = [UsageEntry(Decimal(INT64_MIN), (("model", name),)) for name in "ab"]
+    assert reference_statement(plan, {"tokens": entries}).total == 800
 
 
 def test_unpriced_meters_are_named():

@@ -321,6 +321,11 @@ def list_subscriptions(
     )
 
 
+def _stated(pairs: Mapping[str, str]) -> dict[str, str]:
+    """Leave out empty values, which are the same as lacking ones (S6.1), as writers do."""
+    return {name: value for name, value in pairs.items() if value != ""}
+
+
 def record_usage(records: Iterable[UsageRecord]) -> Call[list[RecordOutcome]]:
     """Return the call of RecordUsage; ValueError or TypeError for what no message can hold."""
     request = usage_api.RecordUsageRequest(
@@ -331,8 +336,8 @@ def record_usage(records: Iterable[UsageRecord]) -> Call[list[RecordOutcome]]:
                 meter=record.meter,
                 quantity=to_text(record.quantity, "quantity"),
                 event_time=timestamp_of(record.event_time, "event_time"),
-                dimensions=dict(record.dimensions),
-                attributes=dict(record.attributes),
+                dimensions=_stated(record.dimensions),
+                attributes=_stated(record.attributes),
                 retraction=record.retraction,
             )
             for record in records

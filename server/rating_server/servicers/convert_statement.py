@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from ratewright.v1 import statement_pb2
 from rating_core.catalog import Meter
 from rating_core.counter import SeriesCounter
+from rating_core.metering.records_entry import EntryMeter
 from rating_core.statement import Line, Slice, Statement
 from rating_core.units import format_decimal, format_units
 from rating_server.servicers.convert_time import to_proto_timestamp
 
+Meters = Mapping[str, Meter] | Mapping[str, EntryMeter]
+"""Meters by id: of a plan, or as the log has them. A counter's meter need not be in this server's
+copy of the catalogue, which may lack the newest."""
+
 
 def to_proto_statement(
-    statement: Statement, counters: Iterable[SeriesCounter], meters: dict[str, Meter]
+    statement: Statement, counters: Iterable[SeriesCounter], meters: Meters
 ) -> statement_pb2.Statement:
     """Return the message of a statement with the counters it was priced from (S9.5)."""
     return statement_pb2.Statement(
@@ -28,7 +33,7 @@ def to_proto_statement(
     )
 
 
-def to_proto_counter(counter: SeriesCounter, meters: dict[str, Meter]) -> statement_pb2.Counter:
+def to_proto_counter(counter: SeriesCounter, meters: Meters) -> statement_pb2.Counter:
     """Return the message of one series' counter; ``meters`` must hold its meter."""
     scale = meters[counter.meter].scale
     # In a quote the place in the list stands for the time; it has no order key.

@@ -276,7 +276,8 @@ def _units(value: Decimal) -> tuple[int, int, bool, bool]:
     if scale > SCALE_MAX:
         return 0, 0, True, False
     units = to_units(value, scale)
-    return (scale, units, False, False) if fits_int64(units) else (0, 0, False, True)
+    # The scale is told of what is out of range too: lacking precision comes first (S7.3).
+    return (scale, units, False, False) if fits_int64(units) else (scale, 0, False, True)
 
 
 def _customer(name: str) -> str:

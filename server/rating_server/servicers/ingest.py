@@ -24,6 +24,7 @@ class IngestStream:
         self._context = context
         self._max_batch_records = max_batch_records
         self._begun = False
+        self._turn = asyncio.Lock()
         self._producer = False
         self._sequenced: SequencedStream | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -85,7 +86,7 @@ class IngestStream:
             text = "expected none: the stream did not begin with a producer"
             raise invalid("sequence", "NO_PRODUCER", text)
         batch = from_proto_batch(cut, self._max_batch_records)
-        recorded = await record_usage(self._context, batch)
+        recorded = await record_usage(self._context, batch, self._turn)
         answer = to_proto_answer(request.batch_number, recorded)
         answer.topology_revision = self._context.store.topology.revision
         return answer

@@ -84,9 +84,7 @@ class RatingServicer:
             raise InvalidRequest(violations)
         preview = await preview_statement(self._context, request.customer, at)
         counted = preview.counted
-        message = to_proto_statement(
-            preview.statement, counted.counters, self._context.store.meters
-        )
+        message = to_proto_statement(preview.statement, counted.counters, counted.meters)
         message.customer = request.customer
         message.plan_version = preview.priced.version
         message.subscription_id = preview.subscription.subscription_id

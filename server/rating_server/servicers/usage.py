@@ -58,13 +58,12 @@ class UsageServicer:
         if violations:
             raise InvalidRequest(violations)
         subscription, counted = await get_usage(self._context, request.customer, at)
-        meters = self._context.store.meters
         return pb.GetUsageResponse(
             customer=request.customer,
             subscription_id=subscription.subscription_id,
             period_start=to_proto_timestamp(counted.period_start),
             period_end=to_proto_timestamp(counted.period_end),
-            counters=[to_proto_counter(counter, meters) for counter in counted.counters],
+            counters=[to_proto_counter(counter, counted.meters) for counter in counted.counters],
             log_version=counted.version,
         )
 
@@ -87,13 +86,12 @@ class UsageServicer:
         found, token = await list_usage(
             self._context, request.customer, start, end, request.meter, *page
         )
-        meters = self._context.store.meters
         return pb.ListUsageResponse(
             buckets=[
                 pb.UsageBucket(
                     start_time=to_proto_timestamp(bucket.start),
                     end_time=to_proto_timestamp(bucket.end),
-                    counter=to_proto_counter(bucket.counter, meters),
+                    counter=to_proto_counter(bucket.counter, found.meters),
                 )
                 for bucket in found.buckets
             ],

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from rating_core.catalog import Meter
 from rating_core.metering.catalogue import Catalogue, GetMeter
@@ -40,6 +40,7 @@ from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.guard import StoreGuard
 from rating_server.store.keys import LogKeys, catalogue_keys, shard_keys
 from rating_server.store.membership import Membership
+from rating_server.store.missed_meters import MissedMeters
 from rating_server.store.posting import post_all
 from rating_server.store.preflight import Durability, check_store
 from rating_server.store.registry import read_members
@@ -101,6 +102,7 @@ class RedisUsageStore:
         self._shard_count = options.shards
         self._catalogue = Catalogue()
         self._known_meters: dict[str, Meter] = {}
+        self._missed_meters = MissedMeters()
         self._catalogue_driver = self._driver(catalogue_keys(), self._fresh_catalogue)
         self._sessions = ShardSessions(self._shard_driver, self._prepare, self._session_settled)
         self._membership: Membership | None = None
@@ -229,28 +231,35 @@ class RedisUsageStore:
 
     async def submit(self, shard: int, call: object) -> object:
         """Have a shard decide a call and commit what it decides; return the call's answer."""
-        await self._know_meters([call])
+        if isinstance(call, RecordCall | SequencedCall):
+            await self.know_meters(call.batch.meters)
         return await self._sessions.use(shard).call(call)
 
     async def submit_all(self, calls: Sequence[tuple[int, object]]) -> list[object]:
-        """Have shards decide calls; return, for each, its answer or the StoreError of its shard."""
-        await self._know_meters([call for _, call in calls])
+        """Have shards decide calls; return, for each, its answer or the StoreError of its shard.
+
+        All are posted before this waits for anything: what is submitted first is decided first.
+        """
         return await post_all(
             [(self._sessions.use(shard), call) for shard, call in calls], self._link.deadline
         )
 
-    async def _know_meters(self, calls: Sequence[object]) -> None:
-        """Look up the meters that calls name, in the newest catalogue where one is missing."""
-        named: set[str] = set()
-        for call in calls:
-            if isinstance(call, RecordCall | SequencedCall):
-                named.update(call.batch.meters)
+    async def know_meters(self, names: Collection[str]) -> None:
+        """Look up meters, in the newest catalogue where one is missing; StoreError.
+
+        One that was missing is looked up again after a second at the earliest; one that is created
+        on this server is known at once.
+        """
+        known = self._known_meters
+        if known.keys() >= set(names):
+            return
         # Meters are immutable: what is here is right, only what is missing may be out of date.
-        if not self._known_meters.keys() >= named:
-            if not self._catalogue.meters.keys() >= named:
-                await self.refresh_catalogue()
-            known = self._catalogue.meters
-            self._known_meters.update((name, known[name]) for name in named if name in known)
+        unknown = {name for name in names if name not in known}
+        if self._missed_meters.worth_asking(unknown - self._catalogue.meters.keys()):
+            await self.refresh_catalogue()
+            self._missed_meters.enter(unknown - self._catalogue.meters.keys())
+        meters = self._catalogue.meters
+        known.update((name, meters[name]) for name in unknown if name in meters)
 
     async def ask(self, shard: int, question: object) -> object:
         """Return the answer of a shard's state that was the newest after the question came."""

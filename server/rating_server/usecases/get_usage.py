@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rating_core.metering.calls import CountersAnswer, GetCounters, Subscription
+from rating_core.period import INSTANT_MAX
 from rating_server.usecases.context import Context, check_customer, reach
-from rating_server.usecases.failure import Failure
+from rating_server.usecases.failure import Failure, invalid
 
 
 async def get_usage(
@@ -13,7 +14,8 @@ async def get_usage(
     """Return the subscription and the counters of the period that holds ``instant``.
 
     The instant is in µs, None is now; the counters are exact at the moment of the answer.
-    Failure SUBSCRIPTION_NOT_FOUND if no subscription of the customer holds the instant.
+    Failure SUBSCRIPTION_NOT_FOUND if no subscription of the customer holds the instant;
+    InvalidRequest if no message can hold the end of its period.
     """
     check_customer(customer)
     at = context.now() if instant is None else instant
@@ -25,4 +27,6 @@ async def get_usage(
             f"customer {customer} has no subscription at that instant",
             customer=customer,
         )
+    if answer.period_end > INSTANT_MAX:
+        raise invalid("time", "OUT_OF_RANGE", "its billing period ends beyond year 9999")
     return answer.subscription, answer

@@ -27,6 +27,7 @@ class SequencedStream:
     def __init__(self, context: Context, stream: ProducerStream) -> None:
         self._context = context
         self._stream = stream
+        self._turn = asyncio.Lock()
 
     @property
     def durable(self) -> int:
@@ -59,6 +60,8 @@ class SequencedStream:
         checksum = batch_checksum(batch)
         parts = batch.split_by_shard(store.shard_count)
         stream.begin(sequence, [shard for shard, _, _ in parts])
+        async with self._turn:
+            await reach(store.know_meters(batch.meters))
         calls = [(shard, stream.call(shard, sequence, checksum, part)) for shard, _, part in parts]
         outcome = np.zeros((2, len(batch)), np.uint8)
         answers = await self._submit(calls, sequence)

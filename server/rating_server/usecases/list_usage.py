@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from rating_core.metering.calls import DAY_US, BucketKey, BucketsAnswer, GetBuckets
+from rating_core.period import INSTANT_MAX
 from rating_server.usecases.context import Context, check_customer, reach
 from rating_server.usecases.failure import Failure, InvalidRequest, Violation, invalid
 from rating_server.usecases.page import decode_token, encode_token, size_of_page
@@ -43,11 +45,13 @@ async def list_usage(
         raise Failure(
             "SUBSCRIPTION_NOT_FOUND", f"customer {customer} has no subscription", customer=customer
         )
+    if any(bucket.end > INSTANT_MAX for bucket in answer.buckets):
+        raise invalid("end_time", "OUT_OF_RANGE", "a bucket ends beyond year 9999")
     if len(answer.buckets) <= size:
         return answer, ""
     page = answer.buckets[:size]
     token = encode_token(json.dumps(page[-1].key, separators=(",", ":")))
-    return BucketsAnswer(answer.subscription, page, answer.version, answer.token), token
+    return replace(answer, buckets=page), token
 
 
 async def _check_meter(context: Context, meter: str) -> None:
@@ -65,5 +69,5 @@ def _key(token: str) -> BucketKey:
     try:
         start, meter, dimensions = json.loads(decode_token(token))
         return int(start), str(meter), tuple((str(name), str(value)) for name, value in dimensions)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise invalid("page_token", "BAD_PAGE_TOKEN", "not a token of this list") from error

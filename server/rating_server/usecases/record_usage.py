@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from rating_core.metering.batch import RecordBatch, RecordStatus
 from rating_core.metering.calls import RecordCall
 from rating_server.ports import StoreError
-from rating_server.usecases.context import Context, failure_of_store
+from rating_server.usecases.context import Context, failure_of_store, reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +22,21 @@ class Recorded:
     reason: npt.NDArray[np.uint8]
 
 
-async def record_usage(context: Context, batch: RecordBatch) -> Recorded:
+async def record_usage(
+    context: Context, batch: RecordBatch, turn: asyncio.Lock | None = None
+) -> Recorded:
     """Count the batch's records, each in the shard of its customer; statuses by S7.3.
+
+    Batches that share a ``turn`` are decided in the order of these calls: a record comes before
+    what takes it back (S7.6), also if its batch names a meter that must be looked up first.
 
     Records of a shard that does not answer are RETRY (nothing is known of them); if no shard
     answers, the first shard's Failure is raised.
     """
     store = context.store
+    async with turn or asyncio.Lock():
+        await reach(store.know_meters(batch.meters))
+    # From here to the posting nothing waits.
     parts = batch.split_by_shard(store.shard_count)
     outcomes = await store.submit_all([(shard, RecordCall(part)) for shard, _, part in parts])
     status = np.full(len(batch), RecordStatus.RETRY, np.uint8)

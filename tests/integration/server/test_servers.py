@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -213,3 +214,66 @@ def test_no_cache_decides_with_a_stale_border(server_factory, store_factory, roa
             customers.CreateSubscriptionRequest(subscription=subscription)
         )
         assert answer.subscription.plan_version == version
+
+
+@pytest.mark.timeout(120)
+def test_a_server_reads_counters_of_meters_that_it_has_not_heard_of(
+    server_factory, store_factory, road
+):
+    """GetUsage needs no newer catalogue: the log itself tells the scales of what is counted."""
+    store = store_factory()
+    one = server_factory(*FLAGS, url=store.url).start()
+    two = server_factory(*FLAGS, url=store.url).start()
+    road.subscribe(one, "unheard", "unheard")
+    record = road.record("e", "unheard", "unheard-payments", "1.25")
+    one.usage.RecordUsage(usage.RecordUsageRequest(records=[record]))
+    request = usage.GetUsageRequest(customer="unheard", time=record.event_time)
+    (counter,) = two.usage.GetUsage(request).counters
+    assert (counter.value, counter.event_count) == ("1.25", 1)
+
+
+@pytest.mark.timeout(120)
+def test_batches_of_a_stream_never_overtake_each_other(server_factory, store_factory, road):
+    """A batch that names a meter which must be looked up is decided before those behind it."""
+    store = store_factory()
+    one = server_factory(*FLAGS, url=store.url).start()
+    two = server_factory(*FLAGS, url=store.url).start()
+    road.subscribe(one, "turns", "turns")
+    at = 1_767_225_600_000_000
+
+    def requests() -> Iterator[usage.IngestUsageRequest]:
+        for number in range(20):
+            ids = [f"e{number}".encode(), f"u{number}".encode()]
+            yield usage.IngestUsageRequest(
+                batch_number=2 * number,
+                batch=usage.UsageBatch(
+                    customers=["turns"],
+                    meters=[
+                        usage.BatchMeter(meter="turns-calls"),
+                        usage.BatchMeter(meter=f"nothing-{number}"),
+                    ],
+                    meter_index=[0, 1],
+                    event_ids=b"".join(ids),
+                    event_id_lengths=[len(each) for each in ids],
+                    quantities=[1, 1],
+                    event_times_micros=[at, at],
+                ),
+            )
+            yield usage.IngestUsageRequest(
+                batch_number=2 * number + 1,
+                batch=usage.UsageBatch(
+                    customers=["turns"],
+                    meters=[usage.BatchMeter(meter="turns-calls")],
+                    event_ids=ids[0],
+                    event_id_lengths=[len(ids[0])],
+                    quantities=[1],
+                    event_times_micros=[at],
+                    retractions=[True],
+                ),
+            )
+
+    # The meter itself is known, so that only the unknown ones are looked up.
+    first = usage.RecordUsageRequest(records=[road.record("warm", "turns", "turns-calls", "1")])
+    two.usage.RecordUsage(first)
+    answers = list(two.usage.IngestUsage(requests()))
+    assert [answer.accepted_count for answer in answers] == [1] * 40

@@ -6,6 +6,8 @@ lasts shows in every bucket that it reaches into, also where no record fell (S6.
 
 from __future__ import annotations
 
+import bisect
+import heapq
 from collections.abc import Callable, Iterator
 
 from rating_core.catalog import Aggregation, BillingPeriod, BucketLength
@@ -44,36 +46,52 @@ def list_buckets(
     start = max(start, subscription.start_time)
     while start < end:
         period = span_of(subscription, start)
-        states = table.states(part_row(period.start), number, period.start)
-        found: list[BucketCounter] = []
-        for state in states:
-            if state.meter.buckets is not None and meter in ("", state.meter.id):
-                buckets = table.bucket_states(part_row(period.start), state)
-                found += _of_series(state, buckets, period, start, end)
-        found.sort(key=lambda bucket: bucket.key)
-        yield from (bucket for bucket in found if after is None or bucket.key > after)
+        part = part_row(period.start)
+        rows = table.series_rows(part)
+        # Each series is read no further than the merge asks for: a page costs what it shows.
+        runs = [
+            _of_series(table, state, rows.get(state.key), period, Span(start, end, 0))
+            for state in table.states(part, number, period.start)
+            if state.meter.buckets is not None and meter in ("", state.meter.id)
+        ]
+        merged = heapq.merge(*runs, key=lambda bucket: bucket.key)
+        yield from (bucket for bucket in merged if after is None or bucket.key > after)
         start = period.end
 
 
 def _of_series(
-    state: SeriesState, buckets: dict[int, SeriesState], period: Span, start: int, end: int
+    table: CounterTable, state: SeriesState, row: int | None, period: Span, asked: Span
 ) -> Iterator[BucketCounter]:
+    """Yield the buckets of one series and period that reach into ``asked``, in order.
+
+    ``row`` is the series' in the period, ``None`` where only its level reaches into it (S6.4).
+    """
     length = state.meter.buckets
     if length is None:
         return
-    if state.meter.aggregation is not Aggregation.WEIGHTED_SUM:
-        for begin, bucket in buckets.items():
-            span = bucket_span(length, begin, period)
-            if span.end > start and span.start < end and bucket.shown:
-                yield BucketCounter(span.start, span.end, bucket.counter(span))
-        return
-    level = state.opening
-    instant = period.start
-    while instant < min(end, period.end):
+    first = bucket_span(length, max(asked.start, period.start), period).start
+    last = min(asked.end, period.end)
+    starts = [] if row is None else table.bucket_starts(row)
+    place = bisect.bisect_left(starts, (first, 0))
+    level, instant = state.opening, first
+    weighted = state.meter.aggregation is Aggregation.WEIGHTED_SUM
+    if weighted:
+        level += sum(table.bucket_value(bucket) for _, bucket in starts[:place])
+    while instant < last:
+        if not level:
+            if place == len(starts):
+                return
+            instant = starts[place][0]
+            if instant >= last:
+                return
         span = bucket_span(length, instant, period)
-        bucket = buckets.get(span.start, SeriesState(state.meter, state.dimensions))
+        bucket = SeriesState(state.meter, state.dimensions)
+        if place < len(starts) and starts[place][0] == span.start:
+            bucket = table.bucket_state(state, starts[place][1])
+            place += 1
         bucket.opening = level
-        if span.end > start and bucket.shown:
+        if bucket.shown:
             yield BucketCounter(span.start, span.end, bucket.counter(span))
-        level += bucket.value
+        if weighted:
+            level += bucket.value
         instant = span.end

@@ -199,19 +199,23 @@ class CounterTable:
                 found.setdefault((number, dimensions), carried).opening = opening
         return list(found.values())
 
-    def bucket_states(self, part: int, series: SeriesState) -> dict[int, SeriesState]:
-        """Return the buckets of one of a period's `states` by their start, µs."""
-        meter = self.words.numbers.get(series.meter)
-        dimensions = self.words.dimension_sets.get(series.dimensions)
-        for row in self._series_of(part):
-            if self.series.rows[row, 1] == meter and self.series.rows[row, 2] == dimensions:
-                return {
-                    int(self.buckets.rows[bucket, 1]): self._state(
-                        series.meter, row, self.buckets, bucket
-                    )
-                    for bucket in self._buckets_of(row)
-                }
-        return {}
+    def series_rows(self, part: int) -> dict[tuple[str, DimensionSet], int]:
+        """Return the row of each series of one period by meter and dimensions."""
+        return {self._texts(row)[1]: row for row in self._series_of(part)}
+
+    def bucket_starts(self, series_row: int) -> list[tuple[int, int]]:
+        """Return (start in µs, row) of each bucket of a series, sorted."""
+        column = self.buckets.rows[:, 1]
+        return sorted((int(column[bucket]), bucket) for bucket in self._buckets_of(series_row))
+
+    def bucket_value(self, bucket: int) -> int:
+        """Return the value of the bucket in row ``bucket``: of a weighted_sum, its changes."""
+        return int(self.buckets.rows[bucket, VALUE])
+
+    def bucket_state(self, series: SeriesState, bucket: int) -> SeriesState:
+        """Return the state of the bucket in row ``bucket``, one of those of ``series``."""
+        row = int(self.buckets.rows[bucket, 0])
+        return self._state(series.meter, row, self.buckets, bucket)
 
     def _level_before(self, rows: list[int], start: int) -> int:
         """Return the sum of all changes of a series in periods before ``start``."""

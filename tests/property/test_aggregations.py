@@ -18,6 +18,7 @@ from rating_core.catalog import (
 from rating_core.metering.batch import RecordStatus
 from rating_core.metering.calls import DAY_US, GetBuckets
 from rating_core.metering.counter_names import parse_hash_key
+from rating_core.metering.counter_table import CounterTable
 from rating_core.metering.entry import decode_body
 from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.records_entry import RecordsEntry
@@ -397,3 +398,31 @@ def test_buckets_are_the_naive_fold_of_their_records(generator):
         }
         assert len(shown) == len(found)
         assert shown == expected_buckets(accepted, customer)
+
+
+def test_a_page_of_buckets_costs_what_it_shows(monkeypatch):
+    """However long the history and many its series, a page reads one bucket a series beyond it."""
+    shard, _ = new_shard()
+    zones, hours = [f"z{number}" for number in range(20)], range(0, 600, 3)
+    records = [
+        UsageRecord("c1", "sum", f"{zone}-{hour}", 1, time, (("zone", zone),))
+        for zone in zones
+        for hour in hours
+        if (time := START + hour * HOUR_US) <= NOW
+    ]
+    send(shard, records)
+    visited, state = [0], CounterTable.bucket_state
+
+    def counted(*given):
+        visited[0] += 1
+        return state(*given)
+
+    monkeypatch.setattr(CounterTable, "bucket_state", counted)
+    found, after = 0, None
+    for _ in range(5):
+        visited[0] = 0
+        question = GetBuckets("c1", START, NOW + 1, after=after, limit=10)
+        page = shard.query(question).buckets
+        assert visited[0] <= 10 + 3 * len(zones)
+        found, after = found + len(page), page[-1].key
+    assert found == 50

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,8 @@ import rating_client
 from ratewright.v1 import usage_service_pb2 as api
 from rating_client import ClientOptions, RecordStatus, RejectReason, WriterOptions
 from rating_client.values import (
+    Counter,
+    Usage,
     from_micros,
     outcome,
     to_decimal,
@@ -172,3 +176,37 @@ def test_the_public_names_exist_and_are_documented():
         name for name in rating_client.__all__ if not getattr(rating_client, name).__doc__
     ] == []
     assert rating_client.__all__ == sorted(rating_client.__all__)
+
+
+def _usage(*counters: Counter) -> Usage:
+    return Usage("acme", "main", None, None, counters, 1)
+
+
+def test_a_total_follows_the_aggregation() -> None:
+    """What several series are together is what pricing would make of them (S6.2)."""
+
+    def two(kind: str, **more) -> list[Counter]:
+        made = [Counter("m", {"z": z}, Decimal(v), 1) for z, v in (("a", "1.5"), ("b", "-2"))]
+        return [replace(counter, aggregation=kind, scale=1, **more) for counter in made]
+
+    assert _usage().total("m") == 0
+    assert _usage(*two("sum")).total("m") == Decimal("-0.5")
+    assert _usage(*two("max")).total("m") == Decimal("1.5")
+    assert _usage(two("max")[1]).total("m") == -2
+    # A third of a tenth each: rounded one by one they would be nothing.
+    thirds = two("weighted_sum", exact_value=Fraction(1, 3))
+    assert _usage(*thirds).total("m") == Decimal("0.1")
+    assert _usage(two("unique_count")[0]).total("m") == Decimal("1.5")
+    with pytest.raises(ValueError, match="unique_count"):
+        _usage(*two("unique_count")).total("m")
+    early, late = two("latest", latest_time=datetime(2026, 1, 1, tzinfo=UTC))
+    with pytest.raises(ValueError, match="one time"):
+        _usage(early, late).total("m")
+    later = replace(late, latest_time=datetime(2026, 1, 2, tzinfo=UTC))
+    assert _usage(early, later).total("m") == -2
+
+
+def test_an_instant_beyond_all_years_is_named() -> None:
+    """No bare OverflowError where a server's instant fits no datetime."""
+    with pytest.raises(ValueError, match="9999"):
+        from_micros(253_402_300_800_000_000)

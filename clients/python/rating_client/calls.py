@@ -130,6 +130,8 @@ def read_counter(counter: statement_pb2.Counter) -> Counter:
         match_all=counter.match_all,
         latest_time=instant_of(counter, "latest_time"),
         exact_value=Fraction(counter.exact_value) if counter.exact_value else None,
+        aggregation=_word(plan_pb2.Aggregation.DESCRIPTOR, counter.aggregation),
+        scale=counter.scale,
     )
 
 

@@ -158,8 +158,14 @@ def to_micros(instant: datetime, what: str = "event_time") -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the aware UTC instant of microseconds since 1970-01-01T00:00:00Z."""
-    return _EPOCH + timedelta(microseconds=micros)
+    """Return the aware UTC instant of microseconds since 1970-01-01T00:00:00Z.
+
+    ValueError for what no datetime can hold.
+    """
+    try:
+        return _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        raise ValueError(f"the instant {micros} µs is outside the years 1 to 9999") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +203,8 @@ class Counter:
     """The counter of one meter and one combination of dimension values (S6.1).
 
     ``latest_time``: of a latest, when its record happened. ``exact_value``: of a weighted_sum, the
-    value before rounding, in units of 10^-scale of the meter (S6.4).
+    value before rounding, in units of 10^-``scale`` (S6.4). ``aggregation``, ``scale``: of the
+    meter; the aggregation is the lower-case word of plan documents.
     """
 
     meter: str
@@ -208,6 +215,8 @@ class Counter:
     match_all: bool = False
     latest_time: datetime | None = None
     exact_value: Fraction | None = None
+    aggregation: str = "sum"
+    scale: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +240,43 @@ class Usage:
     log_version: int
 
     def total(self, meter: str) -> Decimal:
-        """Return the sum of the meter's counters over all series, 0 if there is none (S6.2)."""
-        values = (item.value for item in self.counters if item.meter == meter)
-        return functools.reduce(_EXACT.add, values, Decimal(0))
+        """Return the one quantity of the meter's counters over all series (S6.2); 0 for none.
+
+        sum, count and weighted_sum add, the last rounded half_up once; max takes the greatest,
+        latest the latest. ValueError where counters do not tell it: several series of a
+        unique_count (their values may be the same ones), or latest records of one time that differ.
+        """
+        counters = [item for item in self.counters if item.meter == meter]
+        kind = counters[0].aggregation if counters else "sum"
+        if len(counters) > 1 and kind == "unique_count":
+            text = "values of several series may be the same ones; read `counters`, or preview"
+            raise ValueError(f"meter {meter}: no total of a unique_count: {text}")
+        counted = [item for item in counters if item.event_count]
+        if kind == "max":
+            return max((item.value for item in counted), default=Decimal(0))
+        if kind == "latest":
+            return _latest(meter, counted)
+        if kind == "weighted_sum":
+            exact = sum((_exact_value(item) for item in counters), Fraction())
+            units = (2 * abs(exact.numerator) + exact.denominator) // (2 * exact.denominator)
+            return _EXACT.scaleb(Decimal(units if exact >= 0 else -units), -counters[0].scale)
+        return functools.reduce(_EXACT.add, (item.value for item in counters), Decimal(0))
+
+
+def _exact_value(counter: Counter) -> Fraction:
+    if counter.exact_value is not None:
+        return counter.exact_value
+    return Fraction(_EXACT.scaleb(counter.value, counter.scale))
+
+
+def _latest(meter: str, counters: list[Counter]) -> Decimal:
+    times = [item.latest_time for item in counters if item.latest_time is not None]
+    if not times:
+        return Decimal(0)
+    found = {item.value for item in counters if item.latest_time == max(times)}
+    if len(found) > 1:
+        raise ValueError(f"meter {meter}: several series have a latest record of one time")
+    return found.pop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ratewright.v1 import plan_pb2 as ratewright_dot_v1_dot_plan__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dratewright/v1/statement.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x02\n\tStatement\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x14\n\x0cplan_version\x18\x03 \x01(\x05\x12\x17\n\x0fsubscription_id\x18\x04 \x01(\t\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\r\n\x05scale\x18\x06 \x01(\x05\x12\x30\n\x0cperiod_start\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05lines\x18\t \x03(\x0b\x32\x1c.ratewright.v1.StatementLine\x12\r\n\x05total\x18\n \x01(\t\x12(\n\x08\x63ounters\x18\x0b \x03(\x0b\x32\x16.ratewright.v1.Counter\x12\x17\n\x0funpriced_meters\x18\x0c \x03(\t\x12\x13\n\x0blog_version\x18\r \x01(\x03\"\x81\x01\n\rStatementLine\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.ratewright.v1.LineKind\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\x12-\n\x06slices\x18\x04 \x03(\x0b\x32\x1d.ratewright.v1.StatementSlice\"\xbc\x01\n\x0eStatementSlice\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.ratewright.v1.SliceKind\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\x12\x11\n\x04tier\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08quantity\x18\x04 \x01(\t\x12\x12\n\nunit_price\x18\x05 \x01(\t\x12\x0f\n\x07percent\x18\x06 \x01(\t\x12\x10\n\x08\x66lat_fee\x18\x07 \x01(\t\x12\r\n\x05label\x18\x08 \x01(\tB\x07\n\x05_tier\"\xaf\x02\n\x07\x43ounter\x12\r\n\x05meter\x18\x01 \x01(\t\x12:\n\ndimensions\x18\x02 \x03(\x0b\x32&.ratewright.v1.Counter.DimensionsEntry\x12\r\n\x05value\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x04 \x01(\x03\x12)\n\x05\x62\x61nds\x18\x05 \x03(\x0b\x32\x1a.ratewright.v1.CounterBand\x12\x11\n\tmatch_all\x18\x06 \x01(\x08\x12/\n\x0blatest_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xact_value\x18\x08 \x01(\t\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"j\n\x0b\x43ounterBand\x12\x0e\n\x06\x63harge\x18\x01 \x01(\t\x12\x19\n\x11\x66loor_event_count\x18\x02 \x01(\x03\x12\x1b\n\x13\x63\x65iling_event_count\x18\x03 \x01(\x03\x12\x13\n\x0b\x62\x65tween_sum\x18\x04 \x01(\t*\xd2\x01\n\x08LineKind\x12\x19\n\x15LINE_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fLINE_KIND_MODEL\x10\x01\x12\x16\n\x12LINE_KIND_DISCOUNT\x10\x02\x12\x15\n\x11LINE_KIND_MAXIMUM\x10\x03\x12\x15\n\x11LINE_KIND_MINIMUM\x10\x04\x12\x18\n\x14LINE_KIND_COMMITMENT\x10\x05\x12\x1a\n\x16LINE_KIND_PLAN_MAXIMUM\x10\x06\x12\x1a\n\x16LINE_KIND_PLAN_MINIMUM\x10\x07*\xac\x02\n\tSliceKind\x12\x1a\n\x16SLICE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13SLICE_KIND_INCLUDED\x10\x01\x12\x14\n\x10SLICE_KIND_UNITS\x10\x02\x12\x13\n\x0fSLICE_KIND_TIER\x10\x03\x12\x16\n\x12SLICE_KIND_PACKAGE\x10\x04\x12\x15\n\x11SLICE_KIND_EVENTS\x10\x05\x12\x12\n\x0eSLICE_KIND_FEE\x10\x06\x12\x19\n\x15SLICE_KIND_ADJUSTMENT\x10\x07\x12\x18\n\x14SLICE_KIND_COMMITTED\x10\x08\x12\x16\n\x12SLICE_KIND_OVERAGE\x10\t\x12\x16\n\x12SLICE_KIND_TRUE_UP\x10\n\x12\x17\n\x13SLICE_KIND_ROUNDING\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dratewright/v1/statement.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ratewright/v1/plan.proto\"\xf4\x02\n\tStatement\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x14\n\x0cplan_version\x18\x03 \x01(\x05\x12\x17\n\x0fsubscription_id\x18\x04 \x01(\t\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\x12\r\n\x05scale\x18\x06 \x01(\x05\x12\x30\n\x0cperiod_start\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05lines\x18\t \x03(\x0b\x32\x1c.ratewright.v1.StatementLine\x12\r\n\x05total\x18\n \x01(\t\x12(\n\x08\x63ounters\x18\x0b \x03(\x0b\x32\x16.ratewright.v1.Counter\x12\x17\n\x0funpriced_meters\x18\x0c \x03(\t\x12\x13\n\x0blog_version\x18\r \x01(\x03\"\x81\x01\n\rStatementLine\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.ratewright.v1.LineKind\x12\x0e\n\x06\x61mount\x18\x03 \x01(\t\x12-\n\x06slices\x18\x04 \x03(\x0b\x32\x1d.ratewright.v1.StatementSlice\"\xbc\x01\n\x0eStatementSlice\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.ratewright.v1.SliceKind\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\x12\x11\n\x04tier\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08quantity\x18\x04 \x01(\t\x12\x12\n\nunit_price\x18\x05 \x01(\t\x12\x0f\n\x07percent\x18\x06 \x01(\t\x12\x10\n\x08\x66lat_fee\x18\x07 \x01(\t\x12\r\n\x05label\x18\x08 \x01(\tB\x07\n\x05_tier\"\xef\x02\n\x07\x43ounter\x12\r\n\x05meter\x18\x01 \x01(\t\x12:\n\ndimensions\x18\x02 \x03(\x0b\x32&.ratewright.v1.Counter.DimensionsEntry\x12\r\n\x05value\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x04 \x01(\x03\x12)\n\x05\x62\x61nds\x18\x05 \x03(\x0b\x32\x1a.ratewright.v1.CounterBand\x12\x11\n\tmatch_all\x18\x06 \x01(\x08\x12/\n\x0blatest_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xact_value\x18\x08 \x01(\t\x12/\n\x0b\x61ggregation\x18\t \x01(\x0e\x32\x1a.ratewright.v1.Aggregation\x12\r\n\x05scale\x18\n \x01(\x05\x1a\x31\n\x0f\x44imensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"j\n\x0b\x43ounterBand\x12\x0e\n\x06\x63harge\x18\x01 \x01(\t\x12\x19\n\x11\x66loor_event_count\x18\x02 \x01(\x03\x12\x1b\n\x13\x63\x65iling_event_count\x18\x03 \x01(\x03\x12\x13\n\x0b\x62\x65tween_sum\x18\x04 \x01(\t*\xd2\x01\n\x08LineKind\x12\x19\n\x15LINE_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fLINE_KIND_MODEL\x10\x01\x12\x16\n\x12LINE_KIND_DISCOUNT\x10\x02\x12\x15\n\x11LINE_KIND_MAXIMUM\x10\x03\x12\x15\n\x11LINE_KIND_MINIMUM\x10\x04\x12\x18\n\x14LINE_KIND_COMMITMENT\x10\x05\x12\x1a\n\x16LINE_KIND_PLAN_MAXIMUM\x10\x06\x12\x1a\n\x16LINE_KIND_PLAN_MINIMUM\x10\x07*\xac\x02\n\tSliceKind\x12\x1a\n\x16SLICE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13SLICE_KIND_INCLUDED\x10\x01\x12\x14\n\x10SLICE_KIND_UNITS\x10\x02\x12\x13\n\x0fSLICE_KIND_TIER\x10\x03\x12\x16\n\x12SLICE_KIND_PACKAGE\x10\x04\x12\x15\n\x11SLICE_KIND_EVENTS\x10\x05\x12\x12\n\x0eSLICE_KIND_FEE\x10\x06\x12\x19\n\x15SLICE_KIND_ADJUSTMENT\x10\x07\x12\x18\n\x14SLICE_KIND_COMMITTED\x10\x08\x12\x16\n\x12SLICE_KIND_OVERAGE\x10\t\x12\x16\n\x12SLICE_KIND_TRUE_UP\x10\n\x12\x17\n\x13SLICE_KIND_ROUNDING\x10\x0b\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,20 +35,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COUNTER_DIMENSIONSENTRY']._loaded_options = None
   _globals['_COUNTER_DIMENSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_LINEKIND']._serialized_start=1194
-  _globals['_LINEKIND']._serialized_end=1404
-  _globals['_SLICEKIND']._serialized_start=1407
-  _globals['_SLICEKIND']._serialized_end=1707
-  _globals['_STATEMENT']._serialized_start=82
-  _globals['_STATEMENT']._serialized_end=454
-  _globals['_STATEMENTLINE']._serialized_start=457
-  _globals['_STATEMENTLINE']._serialized_end=586
-  _globals['_STATEMENTSLICE']._serialized_start=589
-  _globals['_STATEMENTSLICE']._serialized_end=777
-  _globals['_COUNTER']._serialized_start=780
-  _globals['_COUNTER']._serialized_end=1083
-  _globals['_COUNTER_DIMENSIONSENTRY']._serialized_start=1034
-  _globals['_COUNTER_DIMENSIONSENTRY']._serialized_end=1083
-  _globals['_COUNTERBAND']._serialized_start=1085
-  _globals['_COUNTERBAND']._serialized_end=1191
+  _globals['_LINEKIND']._serialized_start=1284
+  _globals['_LINEKIND']._serialized_end=1494
+  _globals['_SLICEKIND']._serialized_start=1497
+  _globals['_SLICEKIND']._serialized_end=1797
+  _globals['_STATEMENT']._serialized_start=108
+  _globals['_STATEMENT']._serialized_end=480
+  _globals['_STATEMENTLINE']._serialized_start=483
+  _globals['_STATEMENTLINE']._serialized_end=612
+  _globals['_STATEMENTSLICE']._serialized_start=615
+  _globals['_STATEMENTSLICE']._serialized_end=803
+  _globals['_COUNTER']._serialized_start=806
+  _globals['_COUNTER']._serialized_end=1173
+  _globals['_COUNTER_DIMENSIONSENTRY']._serialized_start=1124
+  _globals['_COUNTER_DIMENSIONSENTRY']._serialized_end=1173
+  _globals['_COUNTERBAND']._serialized_start=1175
+  _globals['_COUNTERBAND']._serialized_end=1281
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from ratewright.v1 import plan_pb2 as _plan_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -119,7 +120,7 @@ class StatementSlice(_message.Message):
     def __init__(self, kind: _Optional[_Union[SliceKind, str]] = ..., amount: _Optional[str] = ..., tier: _Optional[int] = ..., quantity: _Optional[str] = ..., unit_price: _Optional[str] = ..., percent: _Optional[str] = ..., flat_fee: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
 
 class Counter(_message.Message):
-    __slots__ = ("meter", "dimensions", "value", "event_count", "bands", "match_all", "latest_time", "exact_value")
+    __slots__ = ("meter", "dimensions", "value", "event_count", "bands", "match_all", "latest_time", "exact_value", "aggregation", "scale")
     class DimensionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +136,8 @@ class Counter(_message.Message):
     MATCH_ALL_FIELD_NUMBER: _ClassVar[int]
     LATEST_TIME_FIELD_NUMBER: _ClassVar[int]
     EXACT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    AGGREGATION_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
     meter: str
     dimensions: _containers.ScalarMap[str, str]
     value: str
@@ -143,7 +146,9 @@ class Counter(_message.Message):
     match_all: bool
     latest_time: _timestamp_pb2.Timestamp
     exact_value: str
-    def __init__(self, meter: _Optional[str] = ..., dimensions: _Optional[_Mapping[str, str]] = ..., value: _Optional[str] = ..., event_count: _Optional[int] = ..., bands: _Optional[_Iterable[_Union[CounterBand, _Mapping]]] = ..., match_all: _Optional[bool] = ..., latest_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exact_value: _Optional[str] = ...) -> None: ...
+    aggregation: _plan_pb2.Aggregation
+    scale: int
+    def __init__(self, meter: _Optional[str] = ..., dimensions: _Optional[_Mapping[str, str]] = ..., value: _Optional[str] = ..., event_count: _Optional[int] = ..., bands: _Optional[_Iterable[_Union[CounterBand, _Mapping]]] = ..., match_all: _Optional[bool] = ..., latest_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., exact_value: _Optional[str] = ..., aggregation: _Optional[_Union[_plan_pb2.Aggregation, str]] = ..., scale: _Optional[int] = ...) -> None: ...
 
 class CounterBand(_message.Message):
     __slots__ = ("charge", "floor_event_count", "ceiling_event_count", "between_sum")

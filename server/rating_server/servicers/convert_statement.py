@@ -35,7 +35,8 @@ def to_proto_statement(
 
 def to_proto_counter(counter: SeriesCounter, meters: Meters) -> statement_pb2.Counter:
     """Return the message of one series' counter; ``meters`` must hold its meter."""
-    scale = meters[counter.meter].scale
+    meter = meters[counter.meter]
+    scale = meter.scale
     # In a quote the place in the list stands for the time; it has no order key.
     latest = counter.latest[0] if counter.latest and counter.latest[1] else None
     exact = counter.exact
@@ -56,6 +57,8 @@ def to_proto_counter(counter: SeriesCounter, meters: Meters) -> statement_pb2.Co
         match_all=counter.dimensions is None,
         latest_time=None if latest is None else to_proto_timestamp(latest),
         exact_value="" if exact is None else f"{exact.numerator}/{exact.denominator}",
+        aggregation=f"AGGREGATION_{meter.aggregation.name}",
+        scale=scale,
     )
 
 

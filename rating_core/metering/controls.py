@@ -155,7 +155,18 @@ def _close_period(
 
 
 def counter_facts(counter: SeriesCounter) -> dict[str, object]:
-    """Return a counter as JSON values; a band is [floor events, ceiling events, sum between]."""
+    """Return a counter as JSON values; a band is [floor events, ceiling events, sum between].
+
+    With what only some aggregations have (S6.3), so that late usage is judged by all that the
+    close closed (S9.2): ``latest`` [event time, order key in hex], ``values`` sorted, ``exact``.
+    """
+    more: dict[str, object] = {}
+    if counter.latest is not None:
+        more["latest"] = [counter.latest[0], counter.latest[1].hex()]
+    if counter.values is not None:
+        more["values"] = sorted(counter.values)
+    if counter.exact is not None:
+        more["exact"] = f"{counter.exact.numerator}/{counter.exact.denominator}"
     return {
         "meter": counter.meter,
         "dimensions": [list(pair) for pair in counter.dimensions or ()],
@@ -165,4 +176,5 @@ def counter_facts(counter: SeriesCounter) -> dict[str, object]:
             charge: [band.floor_events, band.ceiling_events, band.between_sum]
             for charge, band in counter.bands.items()
         },
+        **more,
     }

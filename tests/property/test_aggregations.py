@@ -345,6 +345,12 @@ def test_a_close_holds_what_is_staged(generator):
             shard.stage(decision, NOW)
             _, answer = commit(twin, close)
             assert decision.answers[0] == answer
+            for facts in answer.value["counters"]:
+                kind = METERS[facts["meter"]].aggregation
+                assert ("exact" in facts) == (kind is Aggregation.WEIGHTED_SUM)
+                assert ("latest" in facts) == (kind is Aggregation.LATEST)
+                if kind is Aggregation.UNIQUE_COUNT:
+                    assert len(set(facts["values"])) == facts["value"]
 
 
 def bucket_length(meter):

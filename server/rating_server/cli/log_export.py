@@ -119,20 +119,23 @@ def _lines(file: TextIO) -> Callable[[pa.Table], None]:
                 for name, value in row.items()
                 if value is not None
             }
-            if "dimensions" in document:
-                document["dimensions"] = json.loads(row["dimensions"])
+            for name in ("dimensions", "attributes"):
+                if name in document:
+                    document[name] = json.loads(row[name])
             file.write(json.dumps(document, ensure_ascii=False) + "\n")
 
     return write
 
 
 def _text(value: object) -> str:
-    """Return a cell: decimals without exponent and needless zeros, instants in ISO 8601."""
+    """Return a cell: decimals without exponent and needless zeros, instants in ISO 8601, `true`."""
     if value is None:
         return ""
     if isinstance(value, Decimal):
         text = format(value, "f")
         return text.rstrip("0").rstrip(".") if "." in text else text
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 
 import grpc
@@ -306,3 +307,24 @@ def test_odd_records_are_refused_one_by_one(server, road):
         usage.REJECT_REASON_QUANTITY_PRECISION,
         0,
     ]
+
+
+@pytest.mark.parametrize("token", ['[Infinity,"w",[]]', "[" * 9000, "[1]", '[1e999,"w",[]]'])
+def test_a_token_of_no_list_is_the_callers_mistake(server, road, token):
+    """Whatever a page token holds, the answer is INVALID_ARGUMENT."""
+    request = usage.ListUsageRequest(
+        customer="tokens", page_token=base64.urlsafe_b64encode(token.encode()).decode()
+    )
+    with pytest.raises(grpc.RpcError) as caught:
+        server.usage.ListUsage(request)
+    assert road.error_of(caught.value) == (INVALID, "REQUEST_INVALID", ["page_token"])
+
+
+def test_an_instant_whose_period_no_timestamp_ends_is_refused(server, road):
+    """The period of December 9999 ends in a year that no message can hold."""
+    road.subscribe(server, "last-year", "last-year")
+    request = usage.GetUsageRequest(customer="last-year")
+    request.time.FromJsonString("9999-12-31T23:59:59Z")
+    with pytest.raises(grpc.RpcError) as caught:
+        server.usage.GetUsage(request)
+    assert road.error_of(caught.value) == (INVALID, "REQUEST_INVALID", ["time"])

@@ -327,10 +327,12 @@ def _archive(world, index, kept, steps):
 
 
 def _rot(world):
-    """All snapshots become unreadable while no archiver is at work."""
+    """All snapshots become unreadable; rounds under way, which count on them, are given up."""
     snapshots = world.archive.snapshots
-    if not snapshots or any(server.archiver.round for server in world.servers):
+    if not snapshots or any(server.archiver.asked for server in world.servers):
         return False
+    for server in world.servers:
+        server.archiver.drop()
     snapshots.update(dict.fromkeys(snapshots))
     world.coverage["snapshots rotten"] += 1
     return True

@@ -200,7 +200,7 @@ BROKEN = {
     "P6 old writes": Variant(BelievesOldWrites, focus=_SPLITS),
     "P7 mark": Variant(FoldsFromTheMark, focus=_FOLDS),
     "P7 increments": Variant(FoldsIncrements, focus=_FOLDS),
-    "P7 token": Variant(SkipsReading, frozenset({"fold token"}), _FOLDS),
+    "P7 token": Variant(SkipsReading, frozenset({"fold token"}), focus=_FOLDS),
     "P8 trim": Variant(
         redis=frozenset({"trim mark"}), round=BrokenRounds.WithoutMark, focus=_TRIMS
     ),

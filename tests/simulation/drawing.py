@@ -30,8 +30,21 @@ _SOMETIMES = (
 )
 
 
+_ROTTEN = {
+    **{"archive": 40, "run": 30, "burst": 8, "timer": 14, "break": 4, "crash": 12},
+    **{"rot": 12, "failover": 3, "reconnect": 20, "replicate": 2},
+}
+_FORKED = {
+    **{"archive": 40, "run": 35, "burst": 8, "timer": 14, "break": 4, "crash": 3},
+    **{"failover": 6, "reconnect": 14, "replicate": 2},
+}
+"""A share of the histories is about archives: damaged snapshots, and failovers during a round."""
+
+
 def draw_config(rng, focus=None):
     """Draw what is fixed for one history; ``focus`` (name → weight) replaces what is drawn."""
+    if focus is None and rng.random() < 0.4:
+        focus = rng.choice((_ROTTEN, _FORKED))
     on = [name for name, _ in _SOMETIMES if rng.random() < 0.55]
     return {
         "level": rng.choice(("durable", "durable", "replicated")),

@@ -15,7 +15,7 @@ import pytest
 
 SIMULATE = Path(__file__).with_name("simulate.py")
 HISTORIES = 20_000
-TINY_HISTORIES = 4_000
+TINY_HISTORIES = 10_000
 MOVING_HISTORIES = 400
 BROKEN_HISTORIES = 2_000
 

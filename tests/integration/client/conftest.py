@@ -242,7 +242,7 @@ class Server:
         self.process.wait(30)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A running server with an empty store."""
     root = Path(tempfile.mkdtemp(prefix="rw-client-"))

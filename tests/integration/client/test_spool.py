@@ -133,12 +133,9 @@ def test_what_a_closed_writer_left_is_sent_by_the_next(wire, spooled, record, tm
     counters = again.close(timeout=30)
     assert (counters.recovered, counters.written, counters.counted) == (130, 1, 131)
     assert wire.times_counted == 131
-    assert sorted((r.first_record, len(r)) for r in results) == [
-        (-130, 50),
-        (-80, 50),
-        (-30, 30),
-        (0, 1),
-    ]
+    # Where batches end depends on the pace of writing; no record is missing or told twice.
+    covered = sorted(n for r in results for n in range(r.first_record, r.first_record + len(r)))
+    assert covered == list(range(-130, 1))
     assert [path.name for path in (tmp_path / "spool").iterdir()] == ["lock"]
 
 

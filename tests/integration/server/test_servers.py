@@ -157,6 +157,8 @@ def test_the_async_writer_follows_and_falls_back(server_factory, store_factory, 
                 for number in range(4_000):
                     customer = CUSTOMERS[number % len(CUSTOMERS)]
                     await writer.write(record(f"g{number}", customer, START))
+                    if number < 2_500 and number % 50 == 0 and writer.counters.streams < 2:
+                        await asyncio.sleep(0.05)  # the second server is learnt from an answer
                     if number == 2_500:
                         assert writer.counters.streams >= 2
                         servers[0].signal(signal.SIGKILL)

@@ -31,12 +31,27 @@ _SOMETIMES = (
 
 
 _ROTTEN = {
-    **{"archive": 40, "run": 30, "burst": 8, "timer": 14, "break": 4, "crash": 12},
-    **{"rot": 12, "failover": 3, "reconnect": 20, "replicate": 2},
+    "archive": 40,
+    "run": 30,
+    "burst": 8,
+    "timer": 14,
+    "break": 4,
+    "crash": 12,
+    "rot": 12,
+    "failover": 3,
+    "reconnect": 20,
+    "replicate": 2,
 }
 _FORKED = {
-    **{"archive": 40, "run": 35, "burst": 8, "timer": 14, "break": 4, "crash": 3},
-    **{"failover": 6, "reconnect": 14, "replicate": 2},
+    "archive": 40,
+    "run": 35,
+    "burst": 8,
+    "timer": 14,
+    "break": 4,
+    "crash": 3,
+    "failover": 6,
+    "reconnect": 14,
+    "replicate": 2,
 }
 """A share of the histories is about archives: damaged snapshots, and failovers during a round."""
 

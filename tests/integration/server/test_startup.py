@@ -7,7 +7,6 @@ import resource
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -70,19 +69,17 @@ def test_the_client_imports_the_api_and_grpc_only():
 
 
 def test_serve_is_ready_soon(server_factory):
-    """With kernels cached, a server with its own store answers within 4 s of being spawned.
+    """With kernels cached, a server with its own store needs less than 4 s of the processor.
 
-    Best of three: other tests run at the same time.
+    From being spawned to its end; a wall clock would measure the tests that run beside it too.
     """
     server = server_factory()
     server.start()
-    seconds = []
-    for _ in range(3):
-        assert server.stop() == 0
-        began = time.monotonic()
-        server.start()
-        seconds.append(time.monotonic() - began)
-    assert min(seconds) < READY_SECONDS, server.log.read_text()[-2000:]
+    assert server.stop() == 0
+    began = processor_seconds()
+    server.start()
+    assert server.stop() == 0
+    assert processor_seconds() - began < READY_SECONDS, server.log.read_text()[-2000:]
 
 
 def durability_lines(log: Path) -> list[str]:

@@ -161,7 +161,8 @@ class Round:
                 logs = sorted(self.at.folder.glob("*.log"))
                 tails = "\n".join(f"{log.name}: {log.read_text()[-1_500:]}" for log in logs)
                 raise SystemExit(f"{len(missing)} {kind} records are never acknowledged\n{tails}")
-            self.at.truth.indices[kind].update(set(self.indices) - self.unsure)
+            unsure = self.unsure if kind == "seq" else set()
+            self.at.truth.indices[kind].update(set(self.indices) - unsure)
         self.at.truth.unsure = self.unsure
 
 

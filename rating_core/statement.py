@@ -16,9 +16,18 @@ class LineKind(StrEnum):
     DISCOUNT = "discount"
     MAXIMUM = "maximum"
     MINIMUM = "minimum"
+    PROMOTION = "promotion"
+    SMOOTHING = "smoothing"
+    """What of a charge is put off to later statements (negative), or falls due now (S10.4)."""
     COMMITMENT = "commitment"
+    PREPAYMENT = "prepayment"
+    """A part of a prepaid commitment's fee that falls due, or was paid before (S5.6)."""
     PLAN_MAXIMUM = "plan_maximum"
     PLAN_MINIMUM = "plan_minimum"
+    LATE = "late"
+    """What earlier statements lack, by records or corrections that came after them (S9.3)."""
+    CREDIT = "credit"
+    """What a grant pays, negative; a draw-down that is given back is positive (S10.1)."""
 
 
 class SliceKind(StrEnum):

@@ -254,5 +254,5 @@ def test_staging_decides_as_committing_does_and_leaves_no_trace(generator):
 
 def test_nothing_wraps_without_compilation(pass_without_compiled_code):
     """The same laws hold in plain Python with overflow warnings as errors (DESIGN §2)."""
-    shard = Path(__file__).parents[1] / "unit" / "test_metering_shard.py"
+    shard = Path(__file__).parents[1] / "unit" / "shard"
     pass_without_compiled_code(__file__, shard, RATEWRIGHT_STREAM_EXAMPLES="2")

@@ -39,8 +39,10 @@ class PartUsage:
 
     ``share_by_second`` and ``share_by_day``: its length ÷ the length of the full period around it,
     by the clock and in local days (S8.4). ``window``: counters of the earlier periods of the tier
-    window that this part continues (S8.5), empty without one. ``hours``: only where the plan has
-    hourly commitments; hours that have ended, in order.
+    window that this part continues (S8.5), empty without one, and ``window_start`` where it began:
+    it begins with this part if that is not before ``start``, or is ``None`` and ``window`` empty.
+    ``hours``: only where the plan has hourly commitments; hours that have ended and have usage, in
+    order.
     """
 
     start: int
@@ -52,14 +54,19 @@ class PartUsage:
     share_by_day: Fraction = Fraction(1)
     window: tuple[SeriesCounter, ...] = ()
     hours: tuple[HourUsage, ...] = ()
+    window_start: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TermCarry:
     """A commitment's term so far: its start, the list amount and what was booked (S5.3).
 
-    ``listed`` is exact. ``ends``: the instant at which the term ends. ``rolled``: what an earlier
-    term handed on (S5.6), each (amount, the instant at which it expires or ``None``).
+    ``listed`` is exact, less ``rolled_over``: what of it an earlier term paid for. ``ends``: the
+    instant at which the term ends. ``rolled``: what an earlier term handed on and is not used yet
+    (S5.6), each (amount, the instant at which it expires or ``None``). ``first``: number of the
+    term's first period. ``prepaid``: what its lines of prepayment booked. ``closing`` and
+    ``closing_prepaid``: what all its lines would come to, exactly, if the term ended here, for the
+    plan change that ends it.
     """
 
     start: int
@@ -67,13 +74,19 @@ class TermCarry:
     listed: Fraction
     booked: int
     rolled: tuple[tuple[Fraction, int | None], ...] = ()
+    rolled_over: Fraction = Fraction(0)
+    first: int = 0
+    prepaid: int = 0
+    closing: Fraction = Fraction(0)
+    closing_prepaid: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Carry:
     """What one period hands to the next, before credits.
 
-    ``terms`` by commitment id. ``windows``: charge id → what its tier window booked so far (S8.5).
+    ``terms`` by commitment id. ``windows``: what a tier window booked so far (S8.5), by charge id
+    for the model's lines and by `<charge id>:<kind of line>` for those of the later steps.
     ``smoothed``: charge id → parts that fall due in the next statements, soonest first (S10.4).
     """
 
@@ -86,6 +99,8 @@ class Carry:
 class Booked:
     """What was booked for a finalised period: amount of each line id, late deltas included (S9.1).
 
+    ``lines`` holds its own lines, wherever they stand: not the line `late` of its statement, which
+    belongs to the periods that it corrects, and no credits; ``total_before_credits`` is their sum.
     ``draws``: (grant id, amount > 0) in the order of drawing, of the statement of this period, less
     what was given back. ``carry``: what the period handed to the next.
     """

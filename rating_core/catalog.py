@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 
 from rating_core.units import RoundingMode, RoundingStage
 
@@ -175,6 +176,15 @@ class Charge:
     def clamps(self) -> bool:
         """Whether events are priced one by one between a floor and a ceiling (S3.4)."""
         return self.min_per_event is not None or self.max_per_event is not None
+
+    @property
+    def allowance(self) -> Fraction:
+        """The included units (S3.3)."""
+        return Fraction(self.included_units)
+
+    def upper_bound(self, tier: Tier) -> Fraction | None:
+        """Return the last unit of one of its tiers; ``None`` for the tier without end (S3.1)."""
+        return None if tier.up_to is None else Fraction(tier.up_to)
 
     def matches(self, dimensions: dict[str, str]) -> bool:
         """Whether a series counts towards this charge; a lacking dimension has the value ""."""

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from rating_core.adjustments.commitment import priced_commitments
-from rating_core.catalog import Charge, ChargeModel, Plan, Tier
+from rating_core.catalog import Charge, ChargeModel, Plan
 from rating_core.compile import LineSlot, input_width
 from rating_core.statement import Line, LineKind, Slice, SliceKind
 from rating_core.units import (
@@ -32,11 +33,14 @@ class SliceMismatchError(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Exact:
+class ExactSlice:
     """A slice's exact amount beside the slice, whose own amount may be cut."""
 
     amount: Fraction
     slice: Slice
+
+
+_Exact = ExactSlice
 
 
 def exact_decimal(value: Fraction) -> Decimal:
@@ -92,7 +96,7 @@ def explain_lines(
     for kind, step in _plan_steps(plan, running):
         slices[LineSlot(kind.value.replace("_", "-"), kind)] = step
     return tuple(
-        _line(plan, slot, amount, slices.get(slot, []))
+        booked_line(plan.rounding.scale, slot.id, slot.kind, amount, slices.get(slot, []))
         for slot, amount in booked.items()
         if amount or slot.kind in (LineKind.MODEL, LineKind.COMMITMENT)
     )
@@ -107,70 +111,92 @@ def _booked_amount(
     return Fraction(units_by_id[line_id], 10**plan.rounding.scale)
 
 
-def _line(plan: Plan, slot: LineSlot, amount: int, entries: list[_Exact]) -> Line:
-    """Return the line with its slices and, if any is left, the rounding residue."""
-    unit = Fraction(1, 10**plan.rounding.scale)
+def booked_line(
+    scale: int, line_id: str, kind: LineKind, amount: int, entries: Sequence[ExactSlice]
+) -> Line:
+    """Return the line with its slices and, if any is left, the rounding residue.
+
+    ``amount`` is in units of 10^-``scale``. Raises SliceMismatchError if the slices differ from it
+    by more than rounding.
+    """
+    unit = Fraction(1, 10**scale)
     exact = sum((entry.amount for entry in entries), _ZERO)
     # two roundings make a line at stage `line`, a cut and at most one unit at stage `statement`
     if abs(amount * unit - exact) > unit:
         raise SliceMismatchError(
-            f"line {slot.id} ({slot.kind}): {amount} units booked, {exact} explained"
+            f"line {line_id} ({kind}): {amount} units booked, {exact} explained"
         )
     slices = [entry.slice for entry in entries]
     residue = amount * unit - sum((Fraction(piece.amount) for piece in slices), _ZERO)
     if residue:
         slices.append(Slice(SliceKind.ROUNDING, exact_decimal(residue)))
-    return Line(slot.id, slot.kind, amount, tuple(slices))
+    return Line(line_id, kind, amount, tuple(slices))
 
 
-def _adjustment(before: Fraction, after: Fraction, label: str) -> _Exact:
-    return _Exact(
-        after - before,
-        Slice(SliceKind.ADJUSTMENT, exact_decimal(after - before), label=label),
-    )
+def exact_slice(amount: Fraction, kind: SliceKind, **details: Any) -> ExactSlice:
+    """Return a slice of ``amount``; ``details`` are further fields of `Slice`."""
+    return ExactSlice(amount, Slice(kind, exact_decimal(amount), **details))
+
+
+def discount_slice(before: Fraction, percent: Decimal) -> ExactSlice:
+    """Return what ``percent`` takes off an amount (S4)."""
+    amount = before * (1 - Fraction(percent) / 100) - before
+    return exact_slice(amount, SliceKind.ADJUSTMENT, percent=percent, label="discount")
+
+
+def bound_slice(before: Fraction, after: Fraction, what: str, bound: Decimal) -> ExactSlice:
+    """Return what a maximum or minimum, as ``what`` says, makes of an amount (S4)."""
+    label = f"{what} {format_decimal(bound)}"
+    return exact_slice(after - before, SliceKind.ADJUSTMENT, label=label)
+
+
+def model_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[ExactSlice]:
+    """Return the slices of a charge's model at its input columns; they add up to its amount (S3).
+
+    ``scale`` is the meter's, 0 without one.
+    """
+    return _MODEL_SLICES[charge.model](charge, scale, inputs)
 
 
 def _charge_steps(
     charge: Charge, scale: int, inputs: Sequence[int]
 ) -> Iterator[tuple[LineKind, list[_Exact]]]:
     """Yield the slices of the model and of each adjustment of one charge, in the order of S4."""
-    model = _MODEL_SLICES[charge.model](charge, scale, inputs)
+    model = model_slices(charge, scale, inputs)
     yield LineKind.MODEL, model
     amount = sum((entry.amount for entry in model), _ZERO)
     if charge.discount_percent:
-        after = amount * (1 - Fraction(charge.discount_percent) / 100)
-        cut = exact_decimal(after - amount)
-        piece = Slice(SliceKind.ADJUSTMENT, cut, percent=charge.discount_percent, label="discount")
-        yield LineKind.DISCOUNT, [_Exact(after - amount, piece)]
-        amount = after
+        discount = discount_slice(amount, charge.discount_percent)
+        yield LineKind.DISCOUNT, [discount]
+        amount += discount.amount
     if charge.maximum_amount is not None:
         after = min(amount, Fraction(charge.maximum_amount))
-        label = f"maximum {format_decimal(charge.maximum_amount)}"
-        yield LineKind.MAXIMUM, [_adjustment(amount, after, label)]
+        step = bound_slice(amount, after, "maximum", charge.maximum_amount)
+        yield LineKind.MAXIMUM, [step]
         amount = after
     if charge.minimum_amount is not None:
         after = max(amount, Fraction(charge.minimum_amount))
-        label = f"minimum {format_decimal(charge.minimum_amount)}"
-        yield LineKind.MINIMUM, [_adjustment(amount, after, label)]
+        step = bound_slice(amount, after, "minimum", charge.minimum_amount)
+        yield LineKind.MINIMUM, [step]
 
 
 def _plan_steps(plan: Plan, running: Fraction) -> Iterator[tuple[LineKind, list[_Exact]]]:
     """Yield the slice of the plan's maximum, then of its minimum, on the running total."""
     if plan.maximum_amount is not None:
         after = min(running, Fraction(plan.maximum_amount))
-        label = f"maximum {format_decimal(plan.maximum_amount)}"
-        yield LineKind.PLAN_MAXIMUM, [_adjustment(running, after, label)]
+        step = bound_slice(running, after, "maximum", plan.maximum_amount)
+        yield LineKind.PLAN_MAXIMUM, [step]
         running = after
     if plan.minimum_amount is not None:
         after = max(running, Fraction(plan.minimum_amount))
-        label = f"minimum {format_decimal(plan.minimum_amount)}"
-        yield LineKind.PLAN_MINIMUM, [_adjustment(running, after, label)]
+        step = bound_slice(running, after, "minimum", plan.minimum_amount)
+        yield LineKind.PLAN_MINIMUM, [step]
 
 
 def _included(charge: Charge, scale: int, inputs: Sequence[int]) -> tuple[Fraction, list[_Exact]]:
     """Return the quantity above the included units, and the slice of those used (S3.3)."""
     used = Fraction(max(inputs[0], 0), 10**scale)
-    included = min(used, Fraction(charge.included_units))
+    included = min(used, charge.allowance)
     if not included:
         return used, []
     piece = Slice(SliceKind.INCLUDED, Decimal(0), quantity=exact_decimal(included))
@@ -226,14 +252,11 @@ def _entered_tiers(charge: Charge, quantity: Fraction) -> list[tuple[int, Fracti
     for index, tier in enumerate(charge.tiers):
         if quantity <= lower:
             break
-        upper = _upper(tier, quantity)
+        bound = charge.upper_bound(tier)
+        upper = quantity if bound is None else min(quantity, bound)
         entered.append((index, upper - lower))
         lower = upper
     return entered or ([(0, _ZERO)] if charge.flat_fee_at_zero_usage else [])
-
-
-def _upper(tier: Tier, quantity: Fraction) -> Fraction:
-    return quantity if tier.up_to is None else min(quantity, Fraction(tier.up_to))
 
 
 def _graduated_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[_Exact]:

@@ -26,9 +26,10 @@ from rating_core.adjustments.commitment import commitment_amount, commitment_lis
 from rating_core.adjustments.discount import discount_amount
 from rating_core.adjustments.maximum import maximum_amount
 from rating_core.adjustments.minimum import minimum_amount
-from rating_core.catalog import Charge, ChargeModel, Plan
+from rating_core.catalog import Plan
+from rating_core.charge_inputs import charge_inputs, unpriced_meters
 from rating_core.compile import CompiledPlans, compile_plans
-from rating_core.counter import BandCount, SeriesCounter, combined_value
+from rating_core.counter import SeriesCounter
 from rating_core.errors import OutOfRange, RowStatus
 from rating_core.explain import explain_lines
 from rating_core.jit import kernel
@@ -55,7 +56,6 @@ from rating_core.limbs import (
     subtract_int64,
 )
 from rating_core.statement import Statement
-from rating_core.units import fits_int64
 
 _OK = int(RowStatus.OK)
 _OUT_OF_RANGE = int(RowStatus.OUT_OF_RANGE)
@@ -276,45 +276,6 @@ def rate_rows(
     return RatedRows(amounts, totals, statuses)
 
 
-def charge_inputs(plan: Plan, counters: Sequence[SeriesCounter]) -> Int64Array:
-    """Return the input columns of ``plan`` for one customer, over matching series (S6.2).
-
-    A negative quantity stands as 0, which is what it prices as (S3.2). Raises OutOfRange, which
-    names the charge, if a sum does not fit int64.
-    """
-    columns: list[int] = []
-    for charge in plan.charges:
-        if charge.model is ChargeModel.FLAT_FEE:
-            continue
-        of_charge = [max(column, 0) for column in _charge_columns(plan, charge, counters)]
-        if not all(map(fits_int64, of_charge)):
-            text = f"plan {plan.id}: the usage of charge {charge.id} does not fit 64 bits"
-            raise OutOfRange(text)
-        columns += of_charge
-    return np.array(columns, dtype=np.int64)
-
-
-def _charge_columns(plan: Plan, charge: Charge, counters: Sequence[SeriesCounter]) -> list[int]:
-    matching = [
-        counter
-        for counter in counters
-        if counter.meter == charge.meter
-        and (counter.dimensions is None or charge.matches(dict(counter.dimensions)))
-    ]
-    value = combined_value(plan.meter(charge.meter or "").aggregation, matching) if matching else 0
-    if charge.model is not ChargeModel.PERCENTAGE:
-        return [value]
-    events = sum(counter.events for counter in matching)
-    if not charge.clamps:
-        return [events, value, 0, 0]
-    none = BandCount()
-    bands = [counter.bands.get(charge.id, none) for counter in matching]
-    floor = sum(band.floor_events for band in bands)
-    ceiling = sum(band.ceiling_events for band in bands)
-    between_sum = sum(band.between_sum for band in bands)
-    return [events - floor - ceiling, between_sum, floor, ceiling]
-
-
 def rate_statement(
     plan: Plan, counters: Sequence[SeriesCounter], compiled: CompiledPlans | None = None
 ) -> Statement:
@@ -358,14 +319,7 @@ def _statements(
             scale=plan.rounding.scale,
             lines=explain_lines(plan, inputs[row].tolist(), slots, rated.amounts[row].tolist()),
             total=int(rated.totals[row]),
-            unpriced_meters=_unpriced_meters(plan, counters),
+            unpriced_meters=unpriced_meters(plan, counters),
         )
         for row, counters in enumerate(counters_of_many)
     ]
-
-
-def _unpriced_meters(plan: Plan, counters: Sequence[SeriesCounter]) -> tuple[str, ...]:
-    """Return the meters with events that no charge prices, sorted (S7.3)."""
-    priced = {charge.meter for charge in plan.charges}
-    counted = {counter.meter for counter in counters if counter.events > 0}
-    return tuple(sorted(counted - priced))

@@ -89,6 +89,33 @@ class CommitmentOrder(StrEnum):
     BEST_SAVING_FIRST = "best_saving_first"
 
 
+class Payment(StrEnum):
+    """When a commitment's fee falls due: with the usage, or by a schedule (S5.6)."""
+
+    POSTPAID = "postpaid"
+    PREPAID = "prepaid"
+
+
+class Proration(StrEnum):
+    """What a part's share of its full period is measured in: microseconds or local days (S8.4)."""
+
+    SECOND = "second"
+    DAY = "day"
+
+
+class TierWindow(StrEnum):
+    """Over what a charge's included units, tiers, fees and bounds run (S8.5)."""
+
+    YEAR = "year"
+
+
+class CreditPlacement(StrEnum):
+    """Whether credits are lines of the total or reduce what is due of it (S10.2)."""
+
+    BEFORE_TOTAL = "before_total"
+    AFTER_TOTAL = "after_total"
+
+
 class LateUsage(StrEnum):
     """What happens to records of a closed period (S7.5)."""
 
@@ -150,6 +177,10 @@ class Charge:
     """One priced item: a meter (none for a flat fee), a model and its keys (S3).
 
     ``where`` holds (dimension, allowed values) pairs, sorted by dimension; empty matches all.
+    ``free_events`` of a percentage have no fixed fee, ``free_amount`` units of its sum no percent
+    (S3.4). ``prorate`` of a flat fee bills each part's share (S8.4), the others scale included
+    units, bounds of tiers and the minimum by it (S8.3). ``tier_window`` is ``None`` for the billing
+    period (S8.5). ``smoothing_periods``: in how many statements an amount falls due (S10.4).
     """
 
     id: str
@@ -171,6 +202,14 @@ class Charge:
     discount_percent: Decimal = ZERO
     maximum_amount: Decimal | None = None
     minimum_amount: Decimal | None = None
+    free_events: int = 0
+    free_amount: Decimal = ZERO
+    prorate: bool = False
+    prorate_included_units: bool = False
+    prorate_tiers: bool = False
+    prorate_minimum: bool = False
+    tier_window: TierWindow | None = None
+    smoothing_periods: int = 1
 
     @property
     def clamps(self) -> bool:
@@ -192,12 +231,43 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
+class Installment:
+    """A part of a prepaid commitment's fee, and when it falls due (S5.6).
+
+    Either at the instant ``at``, µs UTC, or at the start of the term's ``period``-th billing
+    period, counted from 0, of every term anew; the other of the two is ``None``.
+    """
+
+    amount: Decimal
+    at: int | None = None
+    period: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollover:
+    """What of an unused commitment goes on into the next term (S5.6).
+
+    ``fraction`` (0–1) of it, at most ``maximum_amount``, until ``expires_after`` µs after the end
+    of the term that it comes from; ``None``: without bound, without end.
+    """
+
+    fraction: Decimal
+    maximum_amount: Decimal | None = None
+    expires_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Commitment:
     """An amount promised for a term, against a discount (S5). ``covers`` holds charge ids.
 
-    ``term`` is ``None`` for the billing period itself. ``true_up`` says whether the true-up falls
-    due in the period that is priced; a true-up that falls due only at the end of a longer term
-    is ``true_up_at_term_end`` (S5.3).
+    ``term`` is ``None`` for the billing period itself; HOUR where that is longer makes it hourly
+    (S5.5), and each hour a term of its own. ``true_up`` says whether the true-up falls due in the
+    period that is priced; a true-up that falls due only at the end of a longer term is
+    ``true_up_at_term_end`` (S5.3). What is prepaid is due used or not, so it has one of the two.
+
+    Of a commitment to a ``quantity``, ``amount`` is the list price of that quantity of the one
+    charge that it covers, after its discount, and it is counted at list (S5.6). ``schedule`` is
+    empty for a fee that is paid whole at the start of each term; it adds up to the fee.
     """
 
     id: str
@@ -209,6 +279,15 @@ class Commitment:
     true_up: bool = False
     term: BillingPeriod | None = None
     true_up_at_term_end: bool = False
+    quantity: Decimal | None = None
+    payment: Payment = Payment.POSTPAID
+    schedule: tuple[Installment, ...] = ()
+    rollover: Rollover | None = None
+
+    @property
+    def hourly(self) -> bool:
+        """Whether each hour is a term of its own, inside a longer billing period (S5.5)."""
+        return self.term is BillingPeriod.HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +329,8 @@ class Plan:
     maximum_amount: Decimal | None = None
     minimum_amount: Decimal | None = None
     late_usage: LateUsage = LateUsage.REJECT
+    proration: Proration = Proration.SECOND
+    credits: CreditPlacement = CreditPlacement.BEFORE_TOTAL
     examples: tuple[Example, ...] = ()
 
     def meter(self, meter_id: str) -> Meter:

@@ -152,8 +152,13 @@ def _pieces(charge: Charge, scale: int) -> list[Piece]:
     if charge.model is not ChargeModel.PERCENTAGE:
         return PIECES[charge.model](charge, scale)
     band = percentage_band(charge, scale)
-    fixed, rate, floor, ceiling = (piece.slope for piece in PIECES[charge.model](charge, scale))
+    events, total, *bounds = PIECES[charge.model](charge, scale)
+    floor, ceiling = (piece.slope for piece in bounds)
+    # the first of one event is free, or none (S11.3)
+    rate, fixed = total.slope, events.slope if events.threshold == 0 else 0
     pieces = [Piece(BELOW_ALL, rate, fixed)]
+    if total.offset:
+        pieces = [Piece(BELOW_ALL, 0, fixed), Piece(total.threshold, rate, fixed + total.offset)]
     if band.floor_max is not None:
         pieces = [Piece(BELOW_ALL, 0, floor), Piece(band.floor_max, rate, fixed)]
     if band.ceiling_min is not None:

@@ -287,22 +287,33 @@ def _package_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[_
     return slices
 
 
+def _free_slice(quantity: Fraction, label: str) -> list[_Exact]:
+    """Return the slice of what of a percentage's sum or events is free (S3.4)."""
+    if not quantity:
+        return []
+    piece = Slice(SliceKind.INCLUDED, Decimal(0), quantity=exact_decimal(quantity), label=label)
+    return [_Exact(_ZERO, piece)]
+
+
 def _percentage_slices(charge: Charge, scale: int, inputs: Sequence[int]) -> list[_Exact]:
     between, total, floor, ceiling = (max(column, 0) for column in inputs)
-    slices = []
-    if total:
-        quantity = Fraction(total, 10**scale)
-        amount = quantity * Fraction(charge.percent) / 100
+    quantity = Fraction(total, 10**scale)
+    free = min(quantity, Fraction(charge.free_amount))
+    free_events = min(between, charge.free_events)
+    slices = _free_slice(free, "free amount")
+    if quantity > free:
+        amount = (quantity - free) * Fraction(charge.percent) / 100
         piece = Slice(
             SliceKind.EVENTS,
             exact_decimal(amount),
-            quantity=exact_decimal(quantity),
+            quantity=exact_decimal(quantity - free),
             percent=charge.percent,
             label="percent",
         )
         slices.append(_Exact(amount, piece))
+    slices += _free_slice(Fraction(free_events), "free events")
     for label, events, fee in (
-        ("fixed fee", between, charge.fixed_fee_per_event),
+        ("fixed fee", between - free_events, charge.fixed_fee_per_event),
         ("at minimum", floor, charge.min_per_event),
         ("at maximum", ceiling, charge.max_per_event),
     ):

@@ -1,4 +1,4 @@
-"""Charges and commitments of a plan document: their keys, model by model (S2, S3, S5)."""
+"""Charges of a plan document: their keys, model by model (S2, S3)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from rating_core.catalog import (
     ONE,
     ZERO,
+    Aggregation,
     BillingPeriod,
     Charge,
     ChargeModel,
-    Commitment,
-    CountedAt,
     Meter,
     Tier,
+    TierWindow,
     Timing,
 )
 from rating_core.plan_fields import FaultList, Fields, IdSpace, Place, listed, read_text, shown
@@ -23,20 +23,29 @@ from rating_core.units import format_decimal
 
 TIERS_MAX = 1_000
 WHERE_VALUES_MAX = 100
-COVERS_MAX = 1_000
+FREE_EVENTS_MAX = 999_999_999
+SMOOTHING_PERIODS_MAX = 120
 _HUNDRED = Decimal(100)
 
 _ZERO_USAGE = "flat_fee_at_zero_usage"
-_PER_EVENT = ("percent", "fixed_fee_per_event", "min_per_event", "max_per_event")
+_PER_EVENT = (
+    "percent",
+    "fixed_fee_per_event",
+    "min_per_event",
+    "max_per_event",
+    "free_events",
+    "free_amount",
+)
+_TIERED = ("tiers", _ZERO_USAGE, "prorate_tiers")
 _MODEL_KEYS: Mapping[ChargeModel, tuple[str, ...]] = {
-    ChargeModel.FLAT_FEE: ("amount", "timing"),
+    ChargeModel.FLAT_FEE: ("amount", "timing", "prorate"),
     ChargeModel.PER_UNIT: ("unit_price",),
-    ChargeModel.GRADUATED: ("tiers", _ZERO_USAGE),
-    ChargeModel.VOLUME: ("tiers", _ZERO_USAGE),
-    ChargeModel.STAIRSTEP: ("tiers", _ZERO_USAGE),
+    ChargeModel.GRADUATED: _TIERED,
+    ChargeModel.VOLUME: _TIERED,
+    ChargeModel.STAIRSTEP: _TIERED,
     ChargeModel.PACKAGE: ("package_size", "package_price"),
     ChargeModel.PERCENTAGE: _PER_EVENT,
-    ChargeModel.GRADUATED_PERCENTAGE: ("tiers", _ZERO_USAGE),
+    ChargeModel.GRADUATED_PERCENTAGE: _TIERED,
 }
 _TIER_KEYS: Mapping[ChargeModel, tuple[str, ...]] = {
     ChargeModel.GRADUATED: ("unit_price", "flat_fee"),
@@ -45,19 +54,22 @@ _TIER_KEYS: Mapping[ChargeModel, tuple[str, ...]] = {
     ChargeModel.GRADUATED_PERCENTAGE: ("percent", "flat_fee"),
 }
 _ALL_TIER_KEYS = ("unit_price", "percent", "flat_fee")
-_USAGE_KEYS = ("meter", "where", "included_units")
-_ALL_CHARGE_KEYS = (*_USAGE_KEYS, *(key for keys in _MODEL_KEYS.values() for key in keys))
-_LATER_CHARGE_KEYS = (
-    "free_events",
-    "free_amount",
-    "prorate",
+_USAGE_KEYS = (
+    "meter",
+    "where",
+    "included_units",
     "prorate_included_units",
-    "prorate_tiers",
     "prorate_minimum",
     "tier_window",
     "smoothing_periods",
 )
-_LATER_COMMITMENT_KEYS = ("quantity", "schedule", "rollover")
+_NEEDS = {
+    "prorate_included_units": "included_units",
+    "prorate_minimum": "minimum_amount",
+}
+_PRORATED = ("prorate_included_units", "prorate_tiers", "prorate_minimum")
+_WINDOWED = (Aggregation.SUM, Aggregation.COUNT, Aggregation.WEIGHTED_SUM)
+_ALL_CHARGE_KEYS = (*_USAGE_KEYS, *(key for keys in _MODEL_KEYS.values() for key in keys))
 
 
 def _read_tier(
@@ -123,11 +135,19 @@ def _read_percentage(fields: Fields) -> dict[str, Any]:
     if lowest is not None and highest is not None and lowest > highest:
         message = f"expected at most max_per_event, which is {format_decimal(highest)}"
         fields.fault("min_per_event", "MIN_ABOVE_MAX", message)
+    free_events = fields.whole("free_events", at_most=FREE_EVENTS_MAX)
+    free_amount = fields.decimal("free_amount")
+    for key in ("free_events", "free_amount"):
+        if key in fields and ("min_per_event" in fields or "max_per_event" in fields):
+            message = "not together with min_per_event or max_per_event, which price single events"
+            fields.fault(key, "NOT_ALLOWED", message)
     return {
         "percent": percent or ZERO,
         "fixed_fee_per_event": fixed or ZERO,
         "min_per_event": lowest,
         "max_per_event": highest,
+        "free_events": free_events or 0,
+        "free_amount": free_amount or ZERO,
     }
 
 
@@ -136,7 +156,12 @@ def _read_model(fields: Fields, faults: FaultList, model: ChargeModel) -> dict[s
     if model is ChargeModel.FLAT_FEE:
         amount = fields.decimal("amount", required=True)
         timing = fields.choice("timing", Timing)
-        return {"amount": amount or ZERO, "timing": timing or Timing.IN_ADVANCE}
+        prorate = fields.boolean("prorate")
+        return {
+            "amount": amount or ZERO,
+            "timing": timing or Timing.IN_ADVANCE,
+            "prorate": prorate,
+        }
     if model is ChargeModel.PER_UNIT:
         return {"unit_price": fields.decimal("unit_price", required=True) or ZERO}
     if model is ChargeModel.PACKAGE:
@@ -146,6 +171,7 @@ def _read_model(fields: Fields, faults: FaultList, model: ChargeModel) -> dict[s
     return {
         "tiers": _read_tiers(fields, faults, model),
         _ZERO_USAGE: fields.boolean(_ZERO_USAGE),
+        "prorate_tiers": fields.boolean("prorate_tiers"),
     }
 
 
@@ -186,7 +212,11 @@ def _read_where(
 
 
 def _read_usage_keys(
-    fields: Fields, faults: FaultList, model: ChargeModel, meters: Mapping[str, Meter | None]
+    fields: Fields,
+    faults: FaultList,
+    model: ChargeModel,
+    meters: Mapping[str, Meter | None],
+    period: BillingPeriod | None,
 ) -> dict[str, Any]:
     """Read what a charge on a meter has in common, whatever its model."""
     parts: dict[str, Any] = {}
@@ -205,7 +235,42 @@ def _read_usage_keys(
     parts["where"] = _read_where(fields, faults, meter)
     if model is not ChargeModel.PERCENTAGE:
         parts["included_units"] = fields.decimal("included_units") or ZERO
+        parts["prorate_included_units"] = fields.boolean("prorate_included_units")
+    parts["prorate_minimum"] = fields.boolean("prorate_minimum")
+    parts["smoothing_periods"] = _read_smoothing(fields)
+    parts["tier_window"] = _read_window(fields, meter, period)
     return parts
+
+
+def _read_smoothing(fields: Fields) -> int:
+    """Return in how many statements an amount falls due, 1 for its own alone (S10.4)."""
+    periods = fields.whole("smoothing_periods", at_most=SMOOTHING_PERIODS_MAX)
+    if periods == 0:
+        fields.fault("smoothing_periods", "NOT_POSITIVE", "expected 1 or more, got 0")
+    return periods or 1
+
+
+def _read_window(
+    fields: Fields, meter: Meter | None, period: BillingPeriod | None
+) -> TierWindow | None:
+    """Return the window over which tiers run, ``None`` if that is the billing period (S8.5).
+
+    Nothing of a window is billed by parts, and what it books is a difference that cannot be put
+    off, so the keys for these exclude it.
+    """
+    window = fields.choice("tier_window", TierWindow)
+    if window is None:
+        return None
+    for key in (*_PRORATED, "smoothing_periods"):
+        if key in fields:
+            fields.fault(key, "NOT_ALLOWED", "not together with tier_window, which spans periods")
+    if meter is not None and meter.aggregation not in _WINDOWED:
+        message = f"the periods of a {meter.aggregation} do not add up to a {window}"
+        fields.fault("tier_window", "NOT_ALLOWED", message)
+    if period is BillingPeriod.WEEK:
+        message = f"a {window} does not hold whole weeks, the billing period"
+        fields.fault("tier_window", "NOT_ALLOWED", message)
+    return None if period is BillingPeriod.YEAR else window
 
 
 def read_charge(
@@ -214,10 +279,12 @@ def read_charge(
     faults: FaultList,
     ids: IdSpace,
     meters: Mapping[str, Meter | None],
+    period: BillingPeriod | None,
 ) -> tuple[str | None, ChargeModel | None, Charge | None]:
     """Return id, model and charge, each ``None`` where it is faulty; the faults are noted.
 
-    ``meters`` holds the plan's meters by id; ``None`` for one that is itself faulty.
+    ``meters`` holds the plan's meters by id; ``None`` for one that is itself faulty. ``period`` is
+    the plan's billing period.
     """
     fields = Fields.open(document, at, faults)
     if fields is None:
@@ -230,7 +297,7 @@ def read_charge(
     parts: dict[str, Any] = {}
     if model is not None:
         if model is not ChargeModel.FLAT_FEE:
-            parts |= _read_usage_keys(fields, faults, model, meters)
+            parts |= _read_usage_keys(fields, faults, model, meters, period)
         parts |= _read_model(fields, faults, model)
     discount = fields.percent("discount_percent") or ZERO
     if discount > _HUNDRED:
@@ -240,7 +307,10 @@ def read_charge(
     if model is None:
         for key in _ALL_CHARGE_KEYS:
             fields.take(key)
-    fields.finish(later=_LATER_CHARGE_KEYS, misplaced=_ALL_CHARGE_KEYS, here=f"on model {model}")
+    for key, needed in _NEEDS.items():
+        if parts.get(key) and needed not in fields:
+            fields.fault(needed, "MISSING", f"{key} needs {needed}")
+    fields.finish(misplaced=_ALL_CHARGE_KEYS, here=f"on model {model}")
     if charge_id is None or model is None or len(faults) != before:
         return charge_id, model, None
     charge = Charge(
@@ -252,102 +322,3 @@ def read_charge(
         **parts,
     )
     return charge_id, model, charge
-
-
-def _read_covers(
-    fields: Fields, faults: FaultList, models: Mapping[str, ChargeModel | None]
-) -> tuple[str, ...]:
-    """Return the covered charge ids; by default all charges but flat fees (S5).
-
-    Without any charge that can be named, the fault is the charges', not this key's.
-    """
-    if "covers" not in fields:
-        covers = tuple(name for name, model in models.items() if model is not ChargeModel.FLAT_FEE)
-        if models and not covers:
-            message = "covers defaults to all charges but flat fees, and this plan has none"
-            fields.fault("covers", "MISSING", message)
-        return covers
-    names: list[str] = []
-    for at, item in fields.items("covers", at_most=COVERS_MAX) or []:
-        name = read_text(item, at, faults)
-        if name is None:
-            continue
-        if name not in models:
-            faults.add(at, "UNKNOWN_CHARGE", f"expected the id of a charge, got {shown(name)}")
-        elif name in names:
-            faults.add(at, "DUPLICATE_VALUE", f"the charge {shown(name)} stands twice")
-        else:
-            names.append(name)
-    return tuple(names)
-
-
-def _read_term(fields: Fields, period: BillingPeriod | None) -> BillingPeriod | None:
-    """Return the term if it is longer than the billing period; ``None`` if it is that period."""
-    term = fields.choice("term", BillingPeriod)
-    if term is None or period is None or term is period:
-        return None
-    lengths = list(BillingPeriod)
-    if lengths.index(term) < lengths.index(period):
-        message = (
-            f"a term shorter than the billing period ({period}) is not supported by this version"
-        )
-        fields.fault("term", "NOT_SUPPORTED", message)
-        return None
-    if period is BillingPeriod.WEEK:
-        # S5.3: a term holds whole billing periods; months are not made of weeks.
-        message = f"a {term} does not hold whole weeks: expected week, the billing period"
-        fields.fault("term", "NOT_ALLOWED", message)
-        return None
-    return term
-
-
-def read_commitment(
-    document: object,
-    at: Place,
-    faults: FaultList,
-    ids: IdSpace,
-    models: Mapping[str, ChargeModel | None],
-    period: BillingPeriod | None,
-) -> tuple[str | None, Commitment | None]:
-    """Return id and commitment, each ``None`` where it is faulty; the faults are noted (S5).
-
-    ``models`` holds the models of all charges by id, ``period`` the plan's billing period.
-    """
-    fields = Fields.open(document, at, faults)
-    if fields is None:
-        return None, None
-    before = len(faults)
-    commitment_id = fields.id("id", required=True)
-    if commitment_id is not None:
-        ids.declare(commitment_id, fields.place("id"), faults)
-    amount = fields.decimal("amount", required="quantity" not in fields)
-    term = _read_term(fields, period)
-    discount = fields.percent("discount_percent") or ZERO
-    if discount >= _HUNDRED:
-        fields.fault("discount_percent", "TOO_LARGE", "expected less than 100")
-    counted_at = fields.choice("counted_at", CountedAt) or CountedAt.DISCOUNTED
-    factor = fields.decimal("overage_factor")
-    true_up = fields.boolean("true_up")
-    covers = _read_covers(fields, faults, models)
-    payment = fields.text("payment")
-    if payment == "prepaid":
-        message = "payment prepaid is not supported by this version"
-        fields.fault("payment", "NOT_SUPPORTED", message)
-    elif payment is not None and payment != "postpaid":
-        message = f"expected postpaid or prepaid, got {shown(payment)}"
-        fields.fault("payment", "UNKNOWN_VALUE", message)
-    fields.finish(later=_LATER_COMMITMENT_KEYS)
-    if commitment_id is None or amount is None or len(faults) != before:
-        return commitment_id, None
-    commitment = Commitment(
-        id=commitment_id,
-        amount=amount,
-        covers=covers,
-        discount_percent=discount,
-        counted_at=counted_at,
-        overage_factor=ONE if factor is None else factor,
-        true_up=true_up and term is None,
-        term=term,
-        true_up_at_term_end=true_up and term is not None,
-    )
-    return commitment_id, commitment

@@ -15,15 +15,18 @@ from rating_core.catalog import (
     ChargeModel,
     Commitment,
     CommitmentOrder,
+    CreditPlacement,
     Example,
     LateUsage,
     LevelUnit,
     Meter,
     Plan,
+    Proration,
     Rounding,
 )
 from rating_core.errors import PlanInvalid
-from rating_core.plan_charge import read_charge, read_commitment
+from rating_core.plan_charge import read_charge
+from rating_core.plan_commitment import Priced, read_commitment
 from rating_core.plan_fields import FaultList, Fields, IdSpace, Place, read_id, read_text, shown
 from rating_core.plan_output import meter_to_document, plan_to_document
 from rating_core.plan_warnings import warnings_of
@@ -55,7 +58,6 @@ NO_METERS: Mapping[str, Meter] = MappingProxyType({})
 
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _DIMENSION = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}", re.ASCII)
-_LATER_PLAN_KEYS = ("proration",)
 
 
 def _read_meter(document: object, at: Place, faults: FaultList) -> tuple[str | None, Meter | None]:
@@ -196,34 +198,6 @@ def read_example(
     return Example(usage, total, tuple(amounts))
 
 
-def _read_commitments(
-    fields: Fields,
-    faults: FaultList,
-    ids: IdSpace,
-    models: Mapping[str, ChargeModel | None],
-    period: BillingPeriod | None,
-) -> tuple[list[str], list[Commitment]]:
-    names: list[str] = []
-    commitments: list[Commitment] = []
-    for at, item in fields.items("commitments", at_most=COMMITMENTS_MAX, empty=True) or []:
-        name, commitment = read_commitment(item, at, faults, ids, models, period)
-        if name is not None:
-            names.append(name)
-        if commitment is not None:
-            commitments.append(commitment)
-    return names, commitments
-
-
-def _read_credits(fields: Fields) -> None:
-    """Accept the default of S10.2; what else it may say comes with credit grants."""
-    text = fields.text("credits")
-    if text == "after_total":
-        message = "credits after_total is not supported by this version"
-        fields.fault("credits", "NOT_SUPPORTED", message)
-    elif text is not None and text != "before_total":
-        fields.fault("credits", "UNKNOWN_VALUE", f"expected before_total, got {shown(text)}")
-
-
 def read_plan(
     document: object,
     at: Place,
@@ -244,17 +218,26 @@ def read_plan(
     charges: list[Charge] = []
     models: dict[str, ChargeModel | None] = {}
     for spot, item in fields.items("charges", required=True, at_most=CHARGES_MAX) or []:
-        name, model, charge = read_charge(item, spot, faults, ids, meters)
+        name, model, charge = read_charge(item, spot, faults, ids, meters, period)
         if name is not None:
             models.setdefault(name, model)
         if charge is not None:
             charges.append(charge)
-    names, commitments = _read_commitments(fields, faults, ids, models, period)
+    names: list[str] = []
+    commitments: list[Commitment] = []
+    priced = Priced(models, {charge.id: charge for charge in charges}, meters, period)
+    for spot, item in fields.items("commitments", at_most=COMMITMENTS_MAX, empty=True) or []:
+        name, commitment = read_commitment(item, spot, faults, ids, priced)
+        if name is not None:
+            names.append(name)
+        if commitment is not None:
+            commitments.append(commitment)
     order = fields.choice("order", CommitmentOrder)
     maximum = fields.decimal("maximum_amount")
     minimum = fields.decimal("minimum_amount")
     late = fields.choice("late_usage", LateUsage)
-    _read_credits(fields)
+    proration = fields.choice("proration", Proration)
+    credit_placement = fields.choice("credits", CreditPlacement)
     examples: list[Example] = []
     for spot, item in fields.items("examples", at_most=EXAMPLES_MAX, empty=True) or []:
         parts = Fields.open(item, spot, faults)
@@ -264,7 +247,7 @@ def read_plan(
         parts.finish()
         if example is not None:
             examples.append(example)
-    fields.finish(later=_LATER_PLAN_KEYS)
+    fields.finish()
     if plan_id is None or period is None or len(faults) != before:
         return None
     return Plan(
@@ -279,6 +262,8 @@ def read_plan(
         maximum_amount=maximum,
         minimum_amount=minimum,
         late_usage=late or LateUsage.REJECT,
+        proration=proration or Proration.SECOND,
+        credits=credit_placement or CreditPlacement.BEFORE_TOTAL,
         examples=tuple(examples),
     )
 

@@ -332,20 +332,15 @@ class Fields:
         """Note a fault of ``key``."""
         self._faults.add(self.place(key), reason, message)
 
-    def finish(
-        self, *, later: Collection[str] = (), misplaced: Collection[str] = (), here: str = ""
-    ) -> None:
+    def finish(self, *, misplaced: Collection[str] = (), here: str = "") -> None:
         """Note every key that was not read (S2.1).
 
-        A key in ``later`` is NOT_SUPPORTED, one in ``misplaced`` is NOT_ALLOWED (``here`` says on
-        what), any other UNKNOWN_KEY.
+        A key in ``misplaced`` is NOT_ALLOWED (``here`` says on what), any other UNKNOWN_KEY.
         """
         for key in self._document:
             if key in self._read:
                 continue
-            if key in later:
-                self.fault(key, "NOT_SUPPORTED", f"{key} is not supported by this version")
-            elif key in misplaced:
+            if key in misplaced:
                 self.fault(key, "NOT_ALLOWED", f"{key} is not allowed {here}")
             else:
                 expected = ", ".join(sorted(self._read))

@@ -11,13 +11,20 @@ from rating_core.catalog import (
     Commitment,
     CommitmentOrder,
     CountedAt,
+    CreditPlacement,
     Example,
+    Installment,
     LateUsage,
     Meter,
+    Payment,
     Plan,
+    Proration,
+    Rollover,
     Tier,
     Timing,
 )
+from rating_core.instant import format_instant
+from rating_core.plan_commitment import length_text
 from rating_core.units import format_decimal
 from rating_core.usage import usage_to_document
 
@@ -32,6 +39,11 @@ _TIERED = (
 def _put(document: dict[str, Any], key: str, value: Decimal | None, default: object = None) -> None:
     if value is not None and value != default:
         document[key] = format_decimal(value)
+
+
+def _put_true(document: dict[str, Any], key: str, value: bool) -> None:
+    if value:
+        document[key] = "true"
 
 
 def _tier_document(model: ChargeModel, tier: Tier) -> dict[str, Any]:
@@ -52,6 +64,7 @@ def _model_document(charge: Charge) -> dict[str, Any]:
         document["amount"] = format_decimal(charge.amount)
         if charge.timing is not Timing.IN_ADVANCE:
             document["timing"] = charge.timing.value
+        _put_true(document, "prorate", charge.prorate)
     elif charge.model is ChargeModel.PER_UNIT:
         document["unit_price"] = format_decimal(charge.unit_price)
     elif charge.model is ChargeModel.PACKAGE:
@@ -62,10 +75,12 @@ def _model_document(charge: Charge) -> dict[str, Any]:
         _put(document, "fixed_fee_per_event", charge.fixed_fee_per_event, 0)
         _put(document, "min_per_event", charge.min_per_event)
         _put(document, "max_per_event", charge.max_per_event)
+        _put(document, "free_events", Decimal(charge.free_events), 0)
+        _put(document, "free_amount", charge.free_amount, 0)
     elif charge.model in _TIERED:
         document["tiers"] = [_tier_document(charge.model, tier) for tier in charge.tiers]
-        if charge.flat_fee_at_zero_usage:
-            document["flat_fee_at_zero_usage"] = "true"
+        _put_true(document, "flat_fee_at_zero_usage", charge.flat_fee_at_zero_usage)
+        _put_true(document, "prorate_tiers", charge.prorate_tiers)
     return document
 
 
@@ -77,27 +92,53 @@ def _charge_document(charge: Charge) -> dict[str, Any]:
         document["where"] = {name: list(values) for name, values in charge.where}
     document["model"] = charge.model.value
     _put(document, "included_units", charge.included_units, 0)
+    _put_true(document, "prorate_included_units", charge.prorate_included_units)
     document |= _model_document(charge)
     _put(document, "discount_percent", charge.discount_percent, 0)
     _put(document, "maximum_amount", charge.maximum_amount)
     _put(document, "minimum_amount", charge.minimum_amount)
+    _put_true(document, "prorate_minimum", charge.prorate_minimum)
+    if charge.tier_window is not None:
+        document["tier_window"] = charge.tier_window.value
+    if charge.smoothing_periods != 1:
+        document["smoothing_periods"] = str(charge.smoothing_periods)
     return document
 
 
 def _commitment_document(commitment: Commitment) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "id": commitment.id,
-        "amount": format_decimal(commitment.amount),
-    }
+    document: dict[str, Any] = {"id": commitment.id}
+    if commitment.quantity is None:
+        document["amount"] = format_decimal(commitment.amount)
+    else:
+        document["quantity"] = format_decimal(commitment.quantity)
     if commitment.term is not None:
         document["term"] = commitment.term.value
     _put(document, "discount_percent", commitment.discount_percent, 0)
-    if commitment.counted_at is not CountedAt.DISCOUNTED:
+    if commitment.counted_at is not CountedAt.DISCOUNTED and commitment.quantity is None:
         document["counted_at"] = commitment.counted_at.value
     _put(document, "overage_factor", commitment.overage_factor, 1)
     if commitment.true_up or commitment.true_up_at_term_end:
         document["true_up"] = "true"
     document["covers"] = list(commitment.covers)
+    if commitment.payment is not Payment.POSTPAID:
+        document["payment"] = commitment.payment.value
+    if commitment.schedule:
+        document["schedule"] = [_installment_document(item) for item in commitment.schedule]
+    if commitment.rollover is not None:
+        document["rollover"] = _rollover_document(commitment.rollover)
+    return document
+
+
+def _installment_document(installment: Installment) -> dict[str, Any]:
+    at = str(installment.period) if installment.at is None else format_instant(installment.at)
+    return {"at": at, "amount": format_decimal(installment.amount)}
+
+
+def _rollover_document(rollover: Rollover) -> dict[str, Any]:
+    document: dict[str, Any] = {"fraction": format_decimal(rollover.fraction)}
+    _put(document, "maximum_amount", rollover.maximum_amount)
+    if rollover.expires_after is not None:
+        document["expires_after"] = length_text(rollover.expires_after)
     return document
 
 
@@ -152,6 +193,10 @@ def plan_to_document(plan: Plan) -> dict[str, Any]:
     _put(document, "minimum_amount", plan.minimum_amount)
     if plan.late_usage is not LateUsage.REJECT:
         document["late_usage"] = plan.late_usage.value
+    if plan.proration is not Proration.SECOND:
+        document["proration"] = plan.proration.value
+    if plan.credits is not CreditPlacement.BEFORE_TOTAL:
+        document["credits"] = plan.credits.value
     if plan.examples:
         document["examples"] = [_example_document(example) for example in plan.examples]
     return document

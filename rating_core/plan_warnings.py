@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import islice, product
 
-from rating_core.catalog import Charge, Meter, Plan
+from rating_core.catalog import Charge, Commitment, Meter, Plan
 
 _COMBINATIONS_MAX = 4_096
 _OTHER = None
@@ -62,13 +62,28 @@ def _contradicts(minimum: Decimal | None, maximum: Decimal | None) -> bool:
     return minimum is not None and maximum is not None and minimum > maximum
 
 
+def _of_commitment(plan: Plan, commitment: Commitment) -> list[str]:
+    warnings: list[str] = []
+    if commitment.hourly and plan.examples:
+        warnings.append(
+            f"commitment {commitment.id}: an example prices its usage as that of one hour"
+        )
+    due = commitment.true_up or commitment.true_up_at_term_end
+    if commitment.rollover is not None and not due:
+        warnings.append(
+            f"commitment {commitment.id}: rollover without true_up or payment: prepaid carries on"
+            " what nobody paid for"
+        )
+    return warnings
+
+
 def warnings_of(plan: Plan) -> list[str]:
     """Return one line for each thing that `check` warns about (S3.5); an empty list is good.
 
     A meter that no charge prices; two charges that price the same series (each charge is named
     once, with the first that it overlaps); a combination of dimension values that no charge of
-    the meter prices; a commitment over a longer term; a minimum above its maximum, where the
-    minimum wins (S4).
+    the meter prices; a minimum above its maximum, where the minimum wins (S4); examples of a plan
+    with an hourly commitment (S5.5); a rollover of what was not paid (S5.6).
     """
     warnings: list[str] = []
     for meter in plan.meters:
@@ -86,12 +101,7 @@ def warnings_of(plan: Plan) -> list[str]:
             warnings.append(
                 f"charge {charge.id}: minimum_amount is above maximum_amount and wins over it"
             )
-    for commitment in plan.commitments:
-        if commitment.term is not None:
-            warnings.append(
-                f"commitment {commitment.id}: a term of a {commitment.term} over periods of a "
-                f"{plan.billing_period} is priced in every period as in its first by this version"
-            )
+    warnings += [text for item in plan.commitments for text in _of_commitment(plan, item)]
     if _contradicts(plan.minimum_amount, plan.maximum_amount):
         warnings.append("plan: minimum_amount is above maximum_amount and wins over it")
     return warnings

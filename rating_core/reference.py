@@ -84,13 +84,14 @@ def package_amount(charge: Charge, quantity: Fraction) -> Fraction:
 def percentage_amount(charge: Charge, events: Sequence[Decimal]) -> Fraction:
     """Return the sum over events of clamp(quantity × percent + fixed, min, max) (S3.4).
 
-    Without clamps the percent applies to the sum, never below 0 (S3.2); the fixed fee to each
-    event.
+    Without clamps the percent applies to the sum, never below 0 (S3.2), beyond the free amount; the
+    fixed fee to each event beyond the free events.
     """
     rate = Fraction(charge.percent) / 100
     fixed = Fraction(charge.fixed_fee_per_event)
     if not charge.clamps:
-        return rate * max(Fraction(exact_sum(events)), ZERO) + fixed * len(events)
+        summed = Fraction(exact_sum(events)) - Fraction(charge.free_amount)
+        return rate * max(summed, ZERO) + fixed * max(len(events) - charge.free_events, 0)
     total = ZERO
     for quantity in events:
         amount = Fraction(quantity) * rate + fixed

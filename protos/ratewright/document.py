@@ -19,13 +19,8 @@ from google.protobuf.message import Message
 from ratewright.v1 import plan_pb2
 
 _OUTPUT_ONLY = {"Plan": ("name", "version", "create_time"), "Meter": ("name", "create_time")}
-_STATED_DEFAULTS = {
-    "Plan": {"credits": "before_total"},
-    "Commitment": {"payment": "postpaid"},
-}
-"""Keys of S2 that have only one value in this version, and so no field."""
 _MAY_BE_EMPTY = ("unit",)
-_NEVER_EMPTY = ("covers",)
+_NEVER_EMPTY = ("covers", "schedule")
 """Lists whose absence means a default, so that an empty one would be taken for it (S5)."""
 
 
@@ -254,15 +249,10 @@ def _read_message(message: Message, document: object, path: str, faults: Faults)
     """Set the fields of ``message`` from a mapping, noting every fault and unknown key."""
     kind = message.DESCRIPTOR
     hidden = _OUTPUT_ONLY.get(kind.name, ())
-    fixed = _STATED_DEFAULTS.get(kind.name, {})
     for key, value, place in _entries(document, path, faults):
         field = None if key in hidden else kind.fields_by_name.get(key)
         if value is None:
             faults.append(DocumentFault(place, "expected a value, got nothing"))
-        elif key in fixed:
-            if value != fixed[key]:
-                text = f"expected {fixed[key]}, the only choice of this version"
-                faults.append(DocumentFault(place, f"{text}; got {_shown(value)}"))
         elif (kind.name, key) in _SPECIAL:
             _SPECIAL[kind.name, key](message, value, place, faults)
         elif field is None:

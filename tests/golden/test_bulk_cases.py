@@ -58,6 +58,10 @@ INEXPRESSIBLE = {
             "percentage-zero-percent-below-the-floor",
             "percentage-fixed-fee-above-the-ceiling",
             "percentage-floor-below-the-fixed-fee",
+            "percentage-free-amount-and-events",
+            "percentage-free-amount-alone",
+            "percentage-free-events-alone",
+            "percentage-refunds-lower-the-free-sum",
         ],
     },
     "usage.jsonl": {

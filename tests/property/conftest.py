@@ -113,13 +113,19 @@ class PlanMaker:
                 "package_price": self.price(),
             }
         if model is ChargeModel.PERCENTAGE:
-            bounds = sorted([self.price(), self.price()])
-            return {
+            keys: dict[str, object] = {
                 "percent": self.percent(),
                 "fixed_fee_per_event": self.price(),
-                "min_per_event": bounds[0] if self.chance(40) else None,
-                "max_per_event": bounds[1] if self.chance(40) else None,
             }
+            bounds = sorted([self.price(), self.price()])
+            if self.chance(40):
+                keys["min_per_event"] = bounds[0]
+            if self.chance(40):
+                keys["max_per_event"] = bounds[1]
+            if len(keys) == 2 and self.chance(50):  # free units exclude bounds
+                keys["free_events"] = random.choice([0, 1, 2, 999_999_999])
+                keys["free_amount"] = number(random, self.digits, 12)
+            return keys
         return {"tiers": self.tiers(model), "flat_fee_at_zero_usage": self.chance(30)}
 
     def charge(self, index: int, meters: list[Meter]) -> Charge:
@@ -214,6 +220,7 @@ class PlanMaker:
             marks += [
                 _cut(included, meter.scale),
                 _cut(included + charge.package_size, meter.scale),
+                _cut(charge.free_amount, meter.scale),
             ]
             marks += [_cut(included + (tier.up_to or 0), meter.scale) for tier in charge.tiers]
             for bound in (charge.min_per_event, charge.max_per_event):

@@ -34,7 +34,13 @@ FULL = {
         "requests",
     ],
     "charges": [
-        {"id": "platform", "model": "flat_fee", "amount": "49.00", "timing": "in_arrears"},
+        {
+            "id": "platform",
+            "model": "flat_fee",
+            "amount": "49.00",
+            "timing": "in_arrears",
+            "prorate": "true",
+        },
         {
             "id": "input",
             "model": "graduated",
@@ -49,6 +55,19 @@ FULL = {
             "discount_percent": "0",
             "maximum_amount": "10000",
             "minimum_amount": "0",
+            "prorate_included_units": "true",
+            "prorate_tiers": "true",
+            "prorate_minimum": "true",
+            "smoothing_periods": "3",
+        },
+        {
+            "id": "card",
+            "model": "percentage",
+            "meter": "requests",
+            "percent": "2.9",
+            "free_events": "10",
+            "free_amount": "5.5",
+            "tier_window": "year",
         },
     ],
     "commitments": [
@@ -61,12 +80,21 @@ FULL = {
             "overage_factor": "1",
             "true_up": "true",
             "covers": ["input"],
-        }
+            "payment": "prepaid",
+            "schedule": [
+                {"at": "0", "amount": "20000"},
+                {"at": "2026-07-01T00:00:00Z", "amount": "20000"},
+            ],
+            "rollover": {"fraction": "0.5", "maximum_amount": "1000", "expires_after": "90d"},
+        },
+        {"id": "units", "quantity": "10", "covers": ["input"]},
     ],
     "order": "best_saving_first",
     "maximum_amount": "100000",
     "minimum_amount": "1",
     "late_usage": "adjust",
+    "proration": "day",
+    "credits": "after_total",
     "examples": [
         {
             "usage": {
@@ -186,8 +214,9 @@ def test_all_unknown_keys_are_named_at_once():
         ({"commitments": [{"covers": []}]}, "commitments[0].covers: expected at least one item"),
         ({"commitments": [{"true_up": "yes"}]}, "commitments[0].true_up: expected true or false"),
         ({"commitments": [{"true_up": 1}]}, "commitments[0].true_up: expected true or false"),
-        ({"commitments": [{"payment": "prepaid"}]}, "commitments[0].payment: expected postpaid"),
-        ({"credits": "after_total"}, "credits: expected before_total, the only choice"),
+        ({"commitments": [{"payment": "later"}]}, "commitments[0].payment: expected postpaid, pre"),
+        ({"commitments": [{"schedule": []}]}, "commitments[0].schedule: expected at least one"),
+        ({"credits": "never"}, "credits: expected before_total, after_total"),
         ({"meters": "requests"}, "meters: expected a list, got 'requests'"),
         (
             {"examples": [{"usage": {"m": "1"}}]},

@@ -31,6 +31,18 @@ class BucketLength(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BUCKET_LENGTH_HOUR: _ClassVar[BucketLength]
     BUCKET_LENGTH_DAY: _ClassVar[BucketLength]
 
+class Proration(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRORATION_UNSPECIFIED: _ClassVar[Proration]
+    PRORATION_SECOND: _ClassVar[Proration]
+    PRORATION_DAY: _ClassVar[Proration]
+
+class CreditPlacement(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CREDIT_PLACEMENT_UNSPECIFIED: _ClassVar[CreditPlacement]
+    CREDIT_PLACEMENT_BEFORE_TOTAL: _ClassVar[CreditPlacement]
+    CREDIT_PLACEMENT_AFTER_TOTAL: _ClassVar[CreditPlacement]
+
 class BillingPeriod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     BILLING_PERIOD_UNSPECIFIED: _ClassVar[BillingPeriod]
@@ -55,6 +67,11 @@ class RoundingStage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUNDING_STAGE_LINE: _ClassVar[RoundingStage]
     ROUNDING_STAGE_STATEMENT: _ClassVar[RoundingStage]
 
+class TierWindow(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TIER_WINDOW_UNSPECIFIED: _ClassVar[TierWindow]
+    TIER_WINDOW_YEAR: _ClassVar[TierWindow]
+
 class ChargeModel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CHARGE_MODEL_UNSPECIFIED: _ClassVar[ChargeModel]
@@ -72,6 +89,12 @@ class Timing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TIMING_UNSPECIFIED: _ClassVar[Timing]
     TIMING_IN_ADVANCE: _ClassVar[Timing]
     TIMING_IN_ARREARS: _ClassVar[Timing]
+
+class Payment(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PAYMENT_UNSPECIFIED: _ClassVar[Payment]
+    PAYMENT_POSTPAID: _ClassVar[Payment]
+    PAYMENT_PREPAID: _ClassVar[Payment]
 
 class CountedAt(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -102,6 +125,12 @@ LEVEL_UNIT_HOUR: LevelUnit
 BUCKET_LENGTH_UNSPECIFIED: BucketLength
 BUCKET_LENGTH_HOUR: BucketLength
 BUCKET_LENGTH_DAY: BucketLength
+PRORATION_UNSPECIFIED: Proration
+PRORATION_SECOND: Proration
+PRORATION_DAY: Proration
+CREDIT_PLACEMENT_UNSPECIFIED: CreditPlacement
+CREDIT_PLACEMENT_BEFORE_TOTAL: CreditPlacement
+CREDIT_PLACEMENT_AFTER_TOTAL: CreditPlacement
 BILLING_PERIOD_UNSPECIFIED: BillingPeriod
 BILLING_PERIOD_HOUR: BillingPeriod
 BILLING_PERIOD_DAY: BillingPeriod
@@ -117,6 +146,8 @@ ROUNDING_MODE_DOWN: RoundingMode
 ROUNDING_STAGE_UNSPECIFIED: RoundingStage
 ROUNDING_STAGE_LINE: RoundingStage
 ROUNDING_STAGE_STATEMENT: RoundingStage
+TIER_WINDOW_UNSPECIFIED: TierWindow
+TIER_WINDOW_YEAR: TierWindow
 CHARGE_MODEL_UNSPECIFIED: ChargeModel
 CHARGE_MODEL_FLAT_FEE: ChargeModel
 CHARGE_MODEL_PER_UNIT: ChargeModel
@@ -129,6 +160,9 @@ CHARGE_MODEL_GRADUATED_PERCENTAGE: ChargeModel
 TIMING_UNSPECIFIED: Timing
 TIMING_IN_ADVANCE: Timing
 TIMING_IN_ARREARS: Timing
+PAYMENT_UNSPECIFIED: Payment
+PAYMENT_POSTPAID: Payment
+PAYMENT_PREPAID: Payment
 COUNTED_AT_UNSPECIFIED: CountedAt
 COUNTED_AT_DISCOUNTED: CountedAt
 COUNTED_AT_LIST: CountedAt
@@ -164,7 +198,7 @@ class Meter(_message.Message):
     def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., aggregation: _Optional[_Union[Aggregation, str]] = ..., unit: _Optional[str] = ..., scale: _Optional[int] = ..., dimensions: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., of: _Optional[str] = ..., per: _Optional[_Union[LevelUnit, str]] = ..., buckets: _Optional[_Union[BucketLength, str]] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("name", "id", "version", "currency", "billing_period", "rounding", "meters", "charges", "commitments", "order", "maximum_amount", "minimum_amount", "late_usage", "examples", "create_time")
+    __slots__ = ("name", "id", "version", "currency", "billing_period", "rounding", "meters", "charges", "commitments", "order", "maximum_amount", "minimum_amount", "late_usage", "examples", "create_time", "proration", "credits")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +214,8 @@ class Plan(_message.Message):
     LATE_USAGE_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    PRORATION_FIELD_NUMBER: _ClassVar[int]
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     version: int
@@ -195,7 +231,9 @@ class Plan(_message.Message):
     late_usage: LateUsage
     examples: _containers.RepeatedCompositeFieldContainer[PlanExample]
     create_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., version: _Optional[int] = ..., currency: _Optional[str] = ..., billing_period: _Optional[_Union[BillingPeriod, str]] = ..., rounding: _Optional[_Union[Rounding, _Mapping]] = ..., meters: _Optional[_Iterable[_Union[PlanMeter, _Mapping]]] = ..., charges: _Optional[_Iterable[_Union[Charge, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[Commitment, _Mapping]]] = ..., order: _Optional[_Union[CommitmentOrder, str]] = ..., maximum_amount: _Optional[str] = ..., minimum_amount: _Optional[str] = ..., late_usage: _Optional[_Union[LateUsage, str]] = ..., examples: _Optional[_Iterable[_Union[PlanExample, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    proration: Proration
+    credits: CreditPlacement
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., version: _Optional[int] = ..., currency: _Optional[str] = ..., billing_period: _Optional[_Union[BillingPeriod, str]] = ..., rounding: _Optional[_Union[Rounding, _Mapping]] = ..., meters: _Optional[_Iterable[_Union[PlanMeter, _Mapping]]] = ..., charges: _Optional[_Iterable[_Union[Charge, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[Commitment, _Mapping]]] = ..., order: _Optional[_Union[CommitmentOrder, str]] = ..., maximum_amount: _Optional[str] = ..., minimum_amount: _Optional[str] = ..., late_usage: _Optional[_Union[LateUsage, str]] = ..., examples: _Optional[_Iterable[_Union[PlanExample, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., proration: _Optional[_Union[Proration, str]] = ..., credits: _Optional[_Union[CreditPlacement, str]] = ...) -> None: ...
 
 class PlanMeter(_message.Message):
     __slots__ = ("id", "aggregation", "unit", "scale", "dimensions", "of", "per", "buckets")
@@ -228,7 +266,7 @@ class Rounding(_message.Message):
     def __init__(self, mode: _Optional[_Union[RoundingMode, str]] = ..., scale: _Optional[int] = ..., stage: _Optional[_Union[RoundingStage, str]] = ...) -> None: ...
 
 class Charge(_message.Message):
-    __slots__ = ("id", "model", "meter", "where", "included_units", "amount", "timing", "unit_price", "tiers", "package_size", "package_price", "percent", "fixed_fee_per_event", "min_per_event", "max_per_event", "flat_fee_at_zero_usage", "discount_percent", "maximum_amount", "minimum_amount")
+    __slots__ = ("id", "model", "meter", "where", "included_units", "amount", "timing", "unit_price", "tiers", "package_size", "package_price", "percent", "fixed_fee_per_event", "min_per_event", "max_per_event", "flat_fee_at_zero_usage", "discount_percent", "maximum_amount", "minimum_amount", "free_events", "free_amount", "prorate", "prorate_included_units", "prorate_tiers", "prorate_minimum", "tier_window", "smoothing_periods")
     class WhereEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -255,6 +293,14 @@ class Charge(_message.Message):
     DISCOUNT_PERCENT_FIELD_NUMBER: _ClassVar[int]
     MAXIMUM_AMOUNT_FIELD_NUMBER: _ClassVar[int]
     MINIMUM_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    FREE_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    FREE_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    PRORATE_FIELD_NUMBER: _ClassVar[int]
+    PRORATE_INCLUDED_UNITS_FIELD_NUMBER: _ClassVar[int]
+    PRORATE_TIERS_FIELD_NUMBER: _ClassVar[int]
+    PRORATE_MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    TIER_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    SMOOTHING_PERIODS_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: ChargeModel
     meter: str
@@ -274,7 +320,15 @@ class Charge(_message.Message):
     discount_percent: str
     maximum_amount: str
     minimum_amount: str
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[_Union[ChargeModel, str]] = ..., meter: _Optional[str] = ..., where: _Optional[_Mapping[str, DimensionValues]] = ..., included_units: _Optional[str] = ..., amount: _Optional[str] = ..., timing: _Optional[_Union[Timing, str]] = ..., unit_price: _Optional[str] = ..., tiers: _Optional[_Iterable[_Union[Tier, _Mapping]]] = ..., package_size: _Optional[str] = ..., package_price: _Optional[str] = ..., percent: _Optional[str] = ..., fixed_fee_per_event: _Optional[str] = ..., min_per_event: _Optional[str] = ..., max_per_event: _Optional[str] = ..., flat_fee_at_zero_usage: _Optional[bool] = ..., discount_percent: _Optional[str] = ..., maximum_amount: _Optional[str] = ..., minimum_amount: _Optional[str] = ...) -> None: ...
+    free_events: int
+    free_amount: str
+    prorate: bool
+    prorate_included_units: bool
+    prorate_tiers: bool
+    prorate_minimum: bool
+    tier_window: TierWindow
+    smoothing_periods: int
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[_Union[ChargeModel, str]] = ..., meter: _Optional[str] = ..., where: _Optional[_Mapping[str, DimensionValues]] = ..., included_units: _Optional[str] = ..., amount: _Optional[str] = ..., timing: _Optional[_Union[Timing, str]] = ..., unit_price: _Optional[str] = ..., tiers: _Optional[_Iterable[_Union[Tier, _Mapping]]] = ..., package_size: _Optional[str] = ..., package_price: _Optional[str] = ..., percent: _Optional[str] = ..., fixed_fee_per_event: _Optional[str] = ..., min_per_event: _Optional[str] = ..., max_per_event: _Optional[str] = ..., flat_fee_at_zero_usage: _Optional[bool] = ..., discount_percent: _Optional[str] = ..., maximum_amount: _Optional[str] = ..., minimum_amount: _Optional[str] = ..., free_events: _Optional[int] = ..., free_amount: _Optional[str] = ..., prorate: _Optional[bool] = ..., prorate_included_units: _Optional[bool] = ..., prorate_tiers: _Optional[bool] = ..., prorate_minimum: _Optional[bool] = ..., tier_window: _Optional[_Union[TierWindow, str]] = ..., smoothing_periods: _Optional[int] = ...) -> None: ...
 
 class DimensionValues(_message.Message):
     __slots__ = ("values",)
@@ -295,7 +349,7 @@ class Tier(_message.Message):
     def __init__(self, up_to: _Optional[str] = ..., unit_price: _Optional[str] = ..., flat_fee: _Optional[str] = ..., percent: _Optional[str] = ...) -> None: ...
 
 class Commitment(_message.Message):
-    __slots__ = ("id", "amount", "term", "discount_percent", "counted_at", "overage_factor", "true_up", "covers")
+    __slots__ = ("id", "amount", "term", "discount_percent", "counted_at", "overage_factor", "true_up", "covers", "quantity", "payment", "schedule", "rollover")
     ID_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
@@ -304,6 +358,10 @@ class Commitment(_message.Message):
     OVERAGE_FACTOR_FIELD_NUMBER: _ClassVar[int]
     TRUE_UP_FIELD_NUMBER: _ClassVar[int]
     COVERS_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    PAYMENT_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    ROLLOVER_FIELD_NUMBER: _ClassVar[int]
     id: str
     amount: str
     term: BillingPeriod
@@ -312,7 +370,29 @@ class Commitment(_message.Message):
     overage_factor: str
     true_up: bool
     covers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., amount: _Optional[str] = ..., term: _Optional[_Union[BillingPeriod, str]] = ..., discount_percent: _Optional[str] = ..., counted_at: _Optional[_Union[CountedAt, str]] = ..., overage_factor: _Optional[str] = ..., true_up: _Optional[bool] = ..., covers: _Optional[_Iterable[str]] = ...) -> None: ...
+    quantity: str
+    payment: Payment
+    schedule: _containers.RepeatedCompositeFieldContainer[Installment]
+    rollover: Rollover
+    def __init__(self, id: _Optional[str] = ..., amount: _Optional[str] = ..., term: _Optional[_Union[BillingPeriod, str]] = ..., discount_percent: _Optional[str] = ..., counted_at: _Optional[_Union[CountedAt, str]] = ..., overage_factor: _Optional[str] = ..., true_up: _Optional[bool] = ..., covers: _Optional[_Iterable[str]] = ..., quantity: _Optional[str] = ..., payment: _Optional[_Union[Payment, str]] = ..., schedule: _Optional[_Iterable[_Union[Installment, _Mapping]]] = ..., rollover: _Optional[_Union[Rollover, _Mapping]] = ...) -> None: ...
+
+class Installment(_message.Message):
+    __slots__ = ("at", "amount")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    at: str
+    amount: str
+    def __init__(self, at: _Optional[str] = ..., amount: _Optional[str] = ...) -> None: ...
+
+class Rollover(_message.Message):
+    __slots__ = ("fraction", "maximum_amount", "expires_after")
+    FRACTION_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
+    fraction: str
+    maximum_amount: str
+    expires_after: str
+    def __init__(self, fraction: _Optional[str] = ..., maximum_amount: _Optional[str] = ..., expires_after: _Optional[str] = ...) -> None: ...
 
 class PlanExample(_message.Message):
     __slots__ = ("usage", "total", "lines")

@@ -10,9 +10,11 @@ from typing import TypeVar
 
 from rating_core.catalog import Plan
 from rating_core.compile import CompiledPlans, compile_plans
+from rating_core.contract.usage import PlanRef
 from rating_core.metering.batch import shard_of
 from rating_core.metering.catalogue import GetPlan, StoredPlan
 from rating_core.plan_document import plan_from_document
+from rating_core.plan_overrides import apply_overrides
 from rating_server.ports import ClockRefused, StoreError, StoreFull, UsageStore
 from rating_server.usecases.failure import Failure, InvalidRequest, Violation, invalid
 
@@ -46,6 +48,7 @@ class Context:
     now: Callable[[], int]
     minor_unit: Callable[[str], int | None]
     plans: dict[tuple[str, int], PricedPlan] = field(default_factory=dict)
+    own_plans: dict[PlanRef, PricedPlan] = field(default_factory=dict)
 
     def shard(self, customer: str) -> int:
         """Return the shard that holds this customer."""
@@ -72,9 +75,30 @@ class Context:
             self.plans[key] = cached
         return cached
 
+    async def contract_plan(self, ref: PlanRef) -> PricedPlan:
+        """Return a plan version with a customer's overrides (S8.6).
+
+        Failure PLAN_NOT_FOUND; PlanInvalid, with paths below `overrides`, if they do not fit.
+        """
+        if not ref.overrides:
+            return await self.plan(ref.plan_id, ref.version)
+        cached = self.own_plans.get(ref)
+        if cached is None:
+            standing = await self.plan(ref.plan_id, ref.version)
+            cached = await asyncio.to_thread(_own_plan, standing, ref.overrides)
+            if len(self.own_plans) >= _PLANS_CACHED:
+                self.own_plans.pop(next(iter(self.own_plans)))
+            self.own_plans[ref] = cached
+        return cached
+
     def _compile(self, stored: StoredPlan) -> PricedPlan:
         plan = plan_from_document(stored.document, self.minor_unit, self.store.meters)
         return PricedPlan(plan, stored.version, compile_plans([plan]))
+
+
+def _own_plan(standing: PricedPlan, overrides: str) -> PricedPlan:
+    plan = apply_overrides(standing.plan, overrides)
+    return PricedPlan(plan, standing.version, compile_plans([plan]))
 
 
 async def reach(call: Awaitable[T]) -> T:

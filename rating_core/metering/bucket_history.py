@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from rating_core.catalog import Aggregation, BillingPeriod, BucketLength
 from rating_core.metering.calls import BucketCounter, BucketKey, Subscription
-from rating_core.metering.controls import span_of
 from rating_core.metering.counter_table import CounterTable
+from rating_core.metering.parts import spans_from
 from rating_core.metering.series_state import SeriesState, Span
 from rating_core.period import period_bounds
 
@@ -30,7 +31,7 @@ def list_buckets(
     table: CounterTable,
     part_row: Callable[[int], int],
     number: int,
-    subscription: Subscription,
+    contract: Sequence[Subscription],
     start: int,
     end: int,
     meter: str,
@@ -38,14 +39,13 @@ def list_buckets(
 ) -> Iterator[BucketCounter]:
     """Yield the buckets that reach into [start, end), µs, after the one that ``after`` names.
 
-    ``part_row`` returns the row of the customer's period that begins at an instant, ``number`` is
-    the customer's, ``meter`` the id of one, or empty for all.
+    ``part_row`` returns the row of the customer's part that begins at an instant, ``number`` is
+    the customer's, ``contract`` its subscriptions, ``meter`` the id of one, or empty for all.
     """
     if after is not None:
         start = max(start, after[0])
-    start = max(start, subscription.start_time)
-    while start < end:
-        period = span_of(subscription, start)
+    spans = chain.from_iterable(spans_from(one, start, end) for one in contract)
+    for period in spans:
         part = part_row(period.start)
         rows = table.series_rows(part)
         # Each series is read no further than the merge asks for: a page costs what it shows.
@@ -56,7 +56,6 @@ def list_buckets(
         ]
         merged = heapq.merge(*runs, key=lambda bucket: bucket.key)
         yield from (bucket for bucket in merged if after is None or bucket.key > after)
-        start = period.end
 
 
 def _of_series(

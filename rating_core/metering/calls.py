@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.catalog import BillingPeriod, LateUsage
+from rating_core.contract.usage import PlanRef
 from rating_core.counter import SeriesCounter
 from rating_core.metering.batch import DimensionSet, RecordBatch
+from rating_core.zone import UTC_NAME, ZoneTable
 
 if TYPE_CHECKING:  # it imports, by way of snapshots, this module
     from rating_core.metering.records_entry import EntryMeter
@@ -90,6 +92,8 @@ def _json_value(value: object) -> object:
         return {key: _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_json_value(item) for item in value]
+    if isinstance(value, ZoneTable):
+        return value.digest
     return value
 
 
@@ -111,8 +115,11 @@ class Configure(Control):
 class CreateSubscription(Control):
     """Put a customer on a plan version from ``start_time`` on, which may lie in the past (S7.7).
 
-    Reasons of refusal: ALREADY_EXISTS, SUBSCRIPTION_OVERLAP, OUT_OF_RANGE (start before year 1 or
+    It may follow others of the customer that have ended. Reasons of refusal: ALREADY_EXISTS,
+    SUBSCRIPTION_OVERLAP, OUT_OF_RANGE (start before year 1 or
     after 9999). ``bands``: the thresholds of the plan's percentage charges with clamps (S3.4).
+    ``zone``: the table of ``time_zone``, ``None`` for UTC; ``anchor_day``: ``None`` if none is
+    given (S8.1). ``overrides``: as `PlanRef`.
     """
 
     customer: str
@@ -122,6 +129,61 @@ class CreateSubscription(Control):
     billing_period: BillingPeriod
     late_usage: LateUsage = LateUsage.REJECT
     start_time: int
+    bands: Bands = field(default_factory=dict)
+    overrides: str = ""
+    time_zone: str = UTC_NAME
+    zone: ZoneTable | None = None
+    anchor_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangePlan(Control):
+    """Put a subscription on another plan version from ``effective`` on, ``None`` for now (S8.2).
+
+    The instant belongs to the new part; a change at the very instant of an earlier one replaces
+    it. Billing period, late usage and bands are those of the new plan. Reasons of refusal:
+    SUBSCRIPTION_NOT_FOUND, BILLING_PERIOD_DIFFERS, NOT_SUBSCRIBED (not active at the instant), and
+    those of `controls.recount_needed`.
+    """
+
+    customer: str
+    subscription_id: str
+    effective: int | None = None
+    plan_id: str
+    plan_version: int
+    overrides: str = ""
+    billing_period: BillingPeriod
+    late_usage: LateUsage = LateUsage.REJECT
+    bands: Bands = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelSubscription(Control):
+    """End a subscription at ``end_time``, exclusive, ``None`` for now (S8.2).
+
+    Reasons of refusal: SUBSCRIPTION_NOT_FOUND, ALREADY_CANCELLED (it ends by then), NOT_SUBSCRIBED
+    (it does not start before), and those of `controls.recount_needed`.
+    """
+
+    customer: str
+    subscription_id: str
+    end_time: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigratePlan(Control):
+    """Move all standing subscriptions of a plan to a newer version at ``instant`` (S8.6).
+
+    Those that are on an earlier version of it then, without overrides, in this billing period.
+    Billing period, late usage and bands are those of the new version. Reason of refusal:
+    EFFECTIVE_TOO_SOON (records of that instant may have been counted).
+    """
+
+    plan_id: str
+    version: int
+    instant: int
+    billing_period: BillingPeriod
+    late_usage: LateUsage = LateUsage.REJECT
     bands: Bands = field(default_factory=dict)
 
 
@@ -152,24 +214,61 @@ class ControlAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
-    """A customer on a plan version during [start_time, end_time); no end is ``None`` (S7.7)."""
+class Phase:
+    """What a subscription is on from ``start_time`` to the next phase: a plan version (S8.2, S8.6).
 
-    customer: str
-    subscription_id: str
-    plan_id: str
-    plan_version: int
-    billing_period: BillingPeriod
-    late_usage: LateUsage
+    ``late_usage`` and ``bands`` are what counting needs of that plan (S7.5, S3.4).
+    """
+
     start_time: int
-    end_time: int | None
-    create_time: int
+    plan_ref: PlanRef
+    late_usage: LateUsage = LateUsage.REJECT
     bands: Bands = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
+class Subscription:
+    """A customer on plans during [start_time, end_time); no end is ``None`` (S7.7).
+
+    ``phases``, one at least, rise; the first begins at ``start_time``. ``anchor_day`` is ``None``
+    if none was given (S8.1). ``zone``: the table of ``time_zone``, ``None`` for UTC; a value read
+    from an answer lacks it, and has no calendar then.
+    """
+
+    customer: str
+    subscription_id: str
+    billing_period: BillingPeriod
+    start_time: int
+    end_time: int | None
+    create_time: int
+    phases: tuple[Phase, ...]
+    time_zone: str = UTC_NAME
+    anchor_day: int | None = None
+    zone: ZoneTable | None = None
+
+    def phase_at(self, instant: int) -> Phase:
+        """Return the phase in force at an instant; the first before the start (S8.6)."""
+        started = [phase for phase in self.phases if phase.start_time <= instant]
+        return started[-1] if started else self.phases[0]
+
+    def holds(self, instant: int) -> bool:
+        """Whether the subscription is active at an instant (S7.7)."""
+        return self.start_time <= instant and (self.end_time is None or instant < self.end_time)
+
+    @property
+    def plan_id(self) -> str:
+        """Id of the plan of the last phase."""
+        return self.phases[-1].plan_ref.plan_id
+
+    @property
+    def plan_version(self) -> int:
+        """Version of the plan of the last phase."""
+        return self.phases[-1].plan_ref.version
+
+
+@dataclass(frozen=True, slots=True)
 class GetCounters:
-    """Ask for the counters of the customer's billing period that holds ``instant``."""
+    """Ask for the counters of the customer's part of a period that holds ``instant`` (S8.2)."""
 
     customer: str
     instant: int
@@ -177,9 +276,11 @@ class GetCounters:
 
 @dataclass(frozen=True, slots=True)
 class CountersAnswer:
-    """The counters of [period_start, period_end), sorted by meter and dimensions.
+    """The counters of [part_start, part_end), sorted by meter and dimensions (S8.2).
 
-    ``subscription`` is ``None``, the period empty and 0 where no subscription holds the instant.
+    It is the part that holds the instant, of the period [period_start, period_end), which has one
+    part unless the plan changed in it. ``subscription`` is ``None``, the period empty and 0 where
+    no subscription holds the instant.
     ``version`` and ``token`` name the state of the log that was read (S9.5). ``meters``: those of
     the counters by id, as the log has them, so that no catalogue is needed to read the answer.
     """
@@ -192,6 +293,9 @@ class CountersAnswer:
     version: int
     token: bytes
     meters: Mapping[str, EntryMeter] = field(default_factory=dict)
+    part_start: int = 0
+    part_end: int = 0
+    plan_ref: PlanRef | None = None
 
 
 BucketKey = tuple[int, str, DimensionSet]

@@ -13,24 +13,26 @@ from rating_core.metering.calls import (
     Configure,
     Control,
     ControlAnswer,
-    CreateSubscription,
-    Subscription,
 )
 from rating_core.metering.directory import (
     CLOSE_PERIOD,
     CONFIGURE,
-    CREATE_SUBSCRIPTION,
     DirectoryView,
-    subscription_facts,
 )
 from rating_core.metering.entry import ControlEntry
+from rating_core.metering.parts import PartSpan, PeriodSpan, period_at
 from rating_core.metering.series_state import Span
-from rating_core.period import INSTANT_MAX, INSTANT_MIN, period_bounds
+from rating_core.metering.subscription_calls import (
+    SUBSCRIPTION_CALLS,
+    CountedOf,
+    Outcome,
+    decide_subscription,
+    refused,
+)
 from rating_core.units import INT64_MIN
 
-Outcome = tuple[ControlAnswer, ControlEntry | None]
 CountersOf = Callable[[str, Span], tuple[SeriesCounter, ...]]
-"""Counters of a customer over a billing period, staged records included."""
+"""Counters of a customer over a part, staged records included."""
 
 
 def replayed(
@@ -46,7 +48,12 @@ def replayed(
 
 
 def decide_control(
-    call: Control, view: DirectoryView, now: int, all_remembered: bool, counters_of: CountersOf
+    call: Control,
+    view: DirectoryView,
+    now: int,
+    all_remembered: bool,
+    counters_of: CountersOf,
+    counted_of: CountedOf,
 ) -> Outcome:
     """Return the answer, and the entry if the call changes anything (P4, P11).
 
@@ -58,21 +65,11 @@ def decide_control(
         return earlier, None
     if isinstance(call, Configure):
         return _configure(call, view, now, all_remembered, fingerprint)
-    if isinstance(call, CreateSubscription):
-        return _create_subscription(call, view, now, fingerprint)
+    if isinstance(call, SUBSCRIPTION_CALLS):
+        return decide_subscription(call, view, now, fingerprint, counted_of)
     if isinstance(call, ClosePeriod):
         return _close_period(call, view, now, fingerprint, counters_of)
     raise TypeError(f"a usage shard does not take {type(call).__name__}")
-
-
-def span_of(subscription: Subscription, instant: int) -> Span:
-    """Return the billing period of a subscription that holds ``instant``, µs (S8.1)."""
-    start, end = period_bounds(subscription.billing_period, instant)
-    return Span(max(start, subscription.start_time), end, end - start)
-
-
-def _refused(reason: str) -> Outcome:
-    return ControlAnswer(False, reason), None
 
 
 def _configure(
@@ -81,7 +78,7 @@ def _configure(
     if min(call.max_series, call.max_values) < 1 or (
         call.window_us is not None and call.window_us < 1
     ):
-        return _refused("OUT_OF_RANGE")
+        return refused("OUT_OF_RANGE")
     current = view.settings()
     floor = current.floor
     old = current.window_us
@@ -106,52 +103,44 @@ def _configure(
     return ControlAnswer(True, "", value), entry
 
 
-def _create_subscription(
-    call: CreateSubscription, view: DirectoryView, now: int, fingerprint: str
-) -> Outcome:
-    if not INSTANT_MIN <= call.start_time <= INSTANT_MAX or not call.customer:
-        return _refused("OUT_OF_RANGE")
-    existing = view.subscription(call.customer)
-    if existing is not None:
-        same_id = existing.subscription_id == call.subscription_id
-        return _refused("ALREADY_EXISTS" if same_id else "SUBSCRIPTION_OVERLAP")
-    subscription = Subscription(
-        customer=call.customer,
-        subscription_id=call.subscription_id,
-        plan_id=call.plan_id,
-        plan_version=call.plan_version,
-        billing_period=call.billing_period,
-        late_usage=call.late_usage,
-        start_time=call.start_time,
-        end_time=None,
-        create_time=now,
-        bands=call.bands,
-    )
-    facts = subscription_facts(subscription)
-    entry = ControlEntry(CREATE_SUBSCRIPTION, call.request_id, fingerprint, facts, facts)
-    return ControlAnswer(True, "", facts), entry
-
-
 def _close_period(
     call: ClosePeriod, view: DirectoryView, now: int, fingerprint: str, counters_of: CountersOf
 ) -> Outcome:
-    subscription = view.subscription(call.customer)
-    if subscription is None:
-        return _refused("NO_SUBSCRIPTION")
-    closed_until = view.closed_until(call.customer)
+    contract = view.contract(call.customer)
+    if not contract:
+        return refused("NO_SUBSCRIPTION")
+    held = [one for one in contract if one.start_time <= call.period_start]
+    subscription = held[-1] if held else contract[0]
+    closed_until = view.closed_until(call.customer, subscription.subscription_id)
     if call.period_start < closed_until:
-        return _refused("PERIOD_CLOSED")
-    span = span_of(subscription, max(closed_until, subscription.start_time))
-    start, end = span.start, span.end
-    if call.period_start != start:
-        return _refused("PERIOD_NOT_NEXT")
-    if now < end:
-        return _refused("PERIOD_NOT_ENDED")
-    facts: dict[str, object] = {"customer": call.customer, "period_start": start, "period_end": end}
-    counters = [counter_facts(counter) for counter in counters_of(call.customer, span)]
+        return refused("PERIOD_CLOSED")
+    following = max(closed_until, subscription.start_time)
+    if not subscription.holds(following):
+        return refused("PERIOD_NOT_NEXT")
+    period = period_at(subscription, following)
+    if call.period_start != period.start:
+        return refused("PERIOD_NOT_NEXT")
+    if now < period.end:
+        return refused("PERIOD_NOT_ENDED")
+    facts: dict[str, object] = {
+        "customer": call.customer,
+        "subscription_id": subscription.subscription_id,
+        "period_start": period.start,
+        "period_end": period.end,
+    }
+    counters = [
+        counter_facts(counter) | _place_of(part, period)
+        for part in period.parts
+        for counter in counters_of(call.customer, part.span)
+    ]
     value = {**facts, "counters": counters}
     entry = ControlEntry(CLOSE_PERIOD, call.request_id, fingerprint, facts, value)
     return ControlAnswer(True, "", value), entry
+
+
+def _place_of(part: PartSpan, period: PeriodSpan) -> dict[str, object]:
+    """Return what tells the counters of later parts from those of the first (S8.2)."""
+    return {"part_start": part.start} if part.start > period.start else {}
 
 
 def counter_facts(counter: SeriesCounter) -> dict[str, object]:

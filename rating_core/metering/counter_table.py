@@ -32,10 +32,11 @@ class CounterTable:
     """All committed counters of a shard.
 
     Columns of ``parts``: customer number, period start, last series + 1, number of series, version
-    of the last change, whether a meter of it keeps buckets, number of values ever seen. Of
-    ``series`` and ``buckets``: see cells.py; the first four are part, meter, dimension set, next
-    series of the part or −1; for buckets series, start, next bucket of the series + 1. Of a series
-    also first band, number of bands, last bucket + 1. Of ``bands``: whether there is a floor,
+    of the last change, whether a meter of it keeps buckets, number of values ever seen, latest
+    event time ever counted. Of ``series`` and ``buckets``: see cells.py; the first four are part,
+    meter, dimension set, next series of the part or −1; for buckets series, start, next bucket of
+    the series + 1. Of a series also first band, number of bands, last bucket + 1. Of ``bands``:
+    whether there is a floor,
     floor_max, whether there is a ceiling, ceiling_min, events at the floor, events at the ceiling,
     sum between.
     """
@@ -44,7 +45,7 @@ class CounterTable:
         self.part_table = KeyTable()
         self.series_table = KeyTable()
         self.bucket_table = KeyTable()
-        self.parts: NDArray[np.int64] = np.zeros((16, 7), np.int64)
+        self.parts: NDArray[np.int64] = np.zeros((16, 8), np.int64)
         self.series = Cells(10)
         self.buckets = Cells(7)
         self.bands: NDArray[np.int64] = np.zeros((0, 7), np.int64)

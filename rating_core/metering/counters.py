@@ -60,6 +60,7 @@ def _link_buckets(
 @kernel
 def _add(
     amounts: NDArray[np.int64],
+    instants: NDArray[np.int64],
     series_rows: NDArray[np.int32],
     part_rows: NDArray[np.int32],
     version: int,
@@ -76,6 +77,8 @@ def _add(
             series[index, 5] += 1
             series[index, 6] = version
         part = part_rows[row]
+        if instants[row] > parts[part, 7]:
+            parts[part, 7] = instants[row]
         if parts[part, 4] != version:
             parts[part, 4] = version
             touched[count] = part
@@ -159,12 +162,12 @@ class Counters(CounterTable):
         keys: RowKeys,
         version: int,
         number_of: Callable[[str], int],
-        bands_of: Callable[[str], Bands] | None,
+        bands_of: Callable[[str, int], Bands] | None,
     ) -> None:
         """Add an entry's records at ``version``.
 
-        ``number_of``: the number of a customer; ``bands_of``: the bands of a customer's plan, or
-        ``None`` where no plan has any (S3.4). Both are asked for what is new only.
+        ``number_of``: the number of a customer; ``bands_of``: the bands of its plan at the
+        start of a part, or ``None`` where no plan has any (S3.4). Both are asked for what is new.
         """
         meters, dimension_sets = self._intern(entry)
         part_rows = self._open_parts(entry, keys, number_of)
@@ -178,7 +181,8 @@ class Counters(CounterTable):
         simple, signs = plain(entry), _NOTHING
         amounts = amounts_of(entry) if simple else _NOTHING
         rows = self.series.rows
-        count = _add(amounts, series_rows, part_rows, version, rows, self.parts, touched)
+        instants, parts = entry.words[1], self.parts
+        count = _add(amounts, instants, series_rows, part_rows, version, rows, parts, touched)
         if not simple:
             additions = Additions.of(entry)
             signs = additions.signs
@@ -203,7 +207,7 @@ class Counters(CounterTable):
             made[:, 0] = [
                 number_of(entry.customers[code]) for code in entry.codes[0, first].tolist()
             ]
-            made[:, 1] = entry.words[2, first]
+            made[:, 1] = made[:, 7] = entry.words[2, first]
         return rows
 
     def _open_series(
@@ -279,11 +283,12 @@ class Counters(CounterTable):
         first_row: int,
         entry: RecordsEntry,
         made_by: NDArray[np.int64],
-        bands_of: Callable[[str], Bands],
+        bands_of: Callable[[str, int], Bands],
     ) -> None:
         for row, record in enumerate(made_by.tolist(), first_row):
             customer, meter = entry.codes[:2, record].tolist()
-            charges = bands_of(entry.customers[customer]).get(entry.meters[meter].id)
+            bands = bands_of(entry.customers[customer], int(entry.words[2, record]))
+            charges = bands.get(entry.meters[meter].id)
             if not charges:
                 continue
             begin = self.band_count
@@ -322,6 +327,15 @@ class Counters(CounterTable):
         """Forget which hashes changed at or before ``mark`` (P8)."""
         self._folded = max(self._folded, mark)
         self._keep_touched(mark)
+
+    def last_counted(self, customer: int) -> tuple[int | None, int]:
+        """Return the latest event time ever counted for a customer's number, and at what version.
+
+        ``None`` and 0 before the first record. What was moved elsewhere since counts too (S8.6).
+        """
+        parts = self.parts[: self.part_table.count]
+        parts = parts[parts[:, 0] == customer]
+        return (int(parts[:, 7].max()), int(parts[:, 4].max())) if len(parts) else (None, 0)
 
     def part_versions(self) -> list[tuple[int, int, int]]:
         """Return (customer number, period start, version of the last change) of all hashes."""

@@ -26,8 +26,9 @@ from rating_core.metering.batch import (
     compact,
     take_ids,
 )
-from rating_core.metering.calls import SECOND_US, Bands
+from rating_core.metering.calls import SECOND_US
 from rating_core.metering.cells import AGGREGATION_CODES, named_values
+from rating_core.metering.contract_rows import CustomerRows, clamped_meters
 from rating_core.metering.id_index import slots_for
 from rating_core.metering.judge import Uncommon, judge_rows, settle_rows
 from rating_core.metering.key_table import ABSENT, KeyTable
@@ -159,19 +160,6 @@ def _fitting(
     return np.array(table, np.bool_), meter_kinds, set_kinds
 
 
-def _clamped(
-    profiles: Sequence[Bands], rows: NDArray[np.int64], meters: Sequence[str]
-) -> NDArray[np.bool_]:
-    """Return bool[p, m]: whether a plan clamps the meter; renumbers the profiles in ``rows``."""
-    if not rows[:, 4].any():
-        return np.zeros((1, len(meters)), np.bool_)
-    used, rows[:, 4] = np.unique(rows[:, 4], return_inverse=True)
-    return np.array(
-        [[bool(profiles[profile].get(name)) for name in meters] for profile in used.tolist()],
-        np.bool_,
-    )
-
-
 class RecordDecision:
     """Decides one batch step by step; `shard` feeds in what committed and staged state know."""
 
@@ -181,8 +169,7 @@ class RecordDecision:
         hash_key: HashKey,
         customer_hashes: NDArray[np.uint64],
         meter_of: MeterOf,
-        customer_rows: NDArray[np.int64],
-        profiles: Sequence[Bands],
+        customer_rows: CustomerRows,
         limits: Limits,
         *,
         named: bool = True,
@@ -202,7 +189,7 @@ class RecordDecision:
         if named:
             text = np.frombuffer(batch.event_ids, np.uint8)
             mark_bad_ids(text, self._ends, batch.event_ids.isascii(), self._nameless)
-        self._rows = self._judge(customer_rows, profiles)
+        self._rows = self._judge(customer_rows)
         if not named:
             nameless = self._nameless
             if batch.retraction is not None:
@@ -259,7 +246,7 @@ class RecordDecision:
         if self.keys.origins is not None:
             look_up(self.keys.origins, self.origin_found, self.origin_payloads)
 
-    def _judge(self, customers: NDArray[np.int64], profiles: Sequence[Bands]) -> _Rows:
+    def _judge(self, customers: CustomerRows) -> _Rows:
         batch = self._batch
         count = len(batch)
         given = np.empty((2, count), np.int64)
@@ -277,7 +264,7 @@ class RecordDecision:
             np.empty(count, np.uint8),
             np.empty(count, np.bool_),
         )
-        clamped = _clamped(profiles, customers, batch.meters)
+        clamped = clamped_meters(customers, batch.meters)
         fitting, meter_kinds, set_kinds = _fitting(self._meters, self._dimensions)
         table = _meter_table(self._meters, batch.scales, meter_kinds)
         self._kinds = np.ascontiguousarray(table[:, 3])
@@ -285,7 +272,10 @@ class RecordDecision:
             self._codes,
             given,
             flags,
-            customers,
+            customers.rows,
+            customers.phases,
+            customers.borders,
+            customers.border_ends,
             table,
             np.array(set_kinds, np.int64),
             fitting,

@@ -8,66 +8,65 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_core.catalog import BillingPeriod, LateUsage
 from rating_core.errors import LogCorrupt
-from rating_core.metering.calls import (
-    Bands,
-    ControlAnswer,
-    Settings,
-    Subscription,
-    canonical_json,
-)
+from rating_core.metering.calls import Bands, ControlAnswer, Settings, Subscription
 from rating_core.metering.cells import grown
+from rating_core.metering.contract_rows import (
+    MANY,
+    NOBODY,
+    PERIOD,
+    START,
+    Calendars,
+    CustomerRows,
+    Profiles,
+    Row,
+    gathered,
+    placed,
+    rows_of_contract,
+)
 from rating_core.metering.entry import ControlEntry
 from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.snapshot import pack_state, unpack_state
-from rating_core.period import PERIOD_CODES
-from rating_core.units import INT64_MAX, INT64_MIN
+from rating_core.metering.subscription import (
+    CANCEL_SUBSCRIPTION,
+    CHANGE_PLAN,
+    CREATE_SUBSCRIPTION,
+    MIGRATE_PLAN,
+    ZONE_TABLE,
+    Contract,
+    changed,
+    subscription_facts,
+    subscription_from_facts,
+    touches,
+)
+from rating_core.units import INT64_MIN
+from rating_core.zone import ZoneTable
+
+__all__ = [
+    "CANCEL_SUBSCRIPTION",
+    "CHANGE_PLAN",
+    "CLOSE_PERIOD",
+    "CONFIGURE",
+    "CREATE_SUBSCRIPTION",
+    "MIGRATE_PLAN",
+    "Directory",
+    "DirectoryView",
+    "subscription_facts",
+    "subscription_from_facts",
+]
 
 CONFIGURE = "configure"
-CREATE_SUBSCRIPTION = "create_subscription"
 CLOSE_PERIOD = "close_period"
-
-START, END, PERIOD, CLOSED_UNTIL, PROFILE = range(5)
-"""Columns of what records need to know of a customer; see `Directory.rows_of`."""
-_NOBODY = (INT64_MAX, INT64_MIN, 0, INT64_MIN, 0)
-
-
-def subscription_facts(subscription: Subscription) -> dict[str, Any]:
-    """Return a subscription as JSON values."""
-    return {
-        "customer": subscription.customer,
-        "subscription_id": subscription.subscription_id,
-        "plan_id": subscription.plan_id,
-        "plan_version": subscription.plan_version,
-        "billing_period": subscription.billing_period.value,
-        "late_usage": subscription.late_usage.value,
-        "start_time": subscription.start_time,
-        "end_time": subscription.end_time,
-        "create_time": subscription.create_time,
-        "bands": {
-            meter: {charge: list(band) for charge, band in charges.items()}
-            for meter, charges in subscription.bands.items()
-        },
-    }
-
-
-def subscription_from_facts(facts: dict[str, Any]) -> Subscription:
-    """Return the subscription that `subscription_facts` gave these JSON values of."""
-    known = dict(facts)
-    known["billing_period"] = BillingPeriod(known["billing_period"])
-    known["late_usage"] = LateUsage(known["late_usage"])
-    known["bands"] = {
-        meter: {charge: (band[0], band[1]) for charge, band in charges.items()}
-        for meter, charges in known["bands"].items()
-    }
-    return Subscription(**known)
+_NO_ROWS = np.zeros((0, 5), np.int64)
+_NOTHING = np.zeros(0, np.int64)
+_ABOUT_SUBSCRIPTIONS = (CREATE_SUBSCRIPTION, CHANGE_PLAN, CANCEL_SUBSCRIPTION, MIGRATE_PLAN)
 
 
 def configured(facts: dict[str, Any]) -> Settings:
@@ -83,22 +82,36 @@ class Directory:
         self._table = KeyTable()
         self.settings = Settings()
         self.subscriptions: list[Subscription] = []
+        """All subscriptions as they are now, in order of creation; the index is their number."""
+        self.customers: list[str] = []
+        """Customers in order of their first subscription; the index is their number."""
         self.numbers: dict[str, int] = {}
-        """Number of each customer with a subscription; its index in ``subscriptions``."""
+        """Number of each customer that ever had a subscription."""
+        self.zones: dict[str, ZoneTable] = {}
+        """Tables of time zones that subscriptions brought, by digest (S8.1)."""
         self.requests: dict[str, tuple[str, ControlAnswer]] = {}
-        self.profiles: list[Bands] = [{}]
-        self._profile_numbers: dict[bytes, int] = {canonical_json({}): 0}
-        self._rows: NDArray[np.int64] = np.array([_NOBODY], np.int64)
+        self._held: list[list[int]] = []
+        self._closed: NDArray[np.int64] = np.full(16, INT64_MIN, np.int64)
+        self._profiles = Profiles()
+        self._calendars = Calendars()
+        self._phases: NDArray[np.int64] = np.zeros((0, 5), np.int64)
+        self._phase_count = 0
+        self._rows: NDArray[np.int64] = np.array([NOBODY], np.int64)
+
+    @property
+    def clamped(self) -> bool:
+        """Whether any plan that a subscription was ever on has bands (S3.4)."""
+        return len(self._profiles.bands) > 1
 
     def apply(self, entry: ControlEntry) -> None:
         """Put one committed control entry in force; LogCorrupt if it does not fit the state."""
         facts = entry.facts
         if entry.kind == CONFIGURE:
             self.settings = configured(facts)
-        elif entry.kind == CREATE_SUBSCRIPTION:
-            self._subscribe(subscription_from_facts(facts))
+        elif entry.kind in _ABOUT_SUBSCRIPTIONS:
+            self._change(entry)
         elif entry.kind == CLOSE_PERIOD:
-            self._rows[1 + self.numbers[facts["customer"]], CLOSED_UNTIL] = facts["period_end"]
+            self.close(facts["customer"], facts.get("subscription_id"), facts["period_end"])
         else:
             raise LogCorrupt(f"control entry of unknown kind {entry.kind!r}")
         if entry.request_id:
@@ -107,19 +120,72 @@ class Directory:
                 ControlAnswer(True, "", entry.value),
             )
 
-    def _subscribe(self, subscription: Subscription) -> None:
-        if subscription.customer in self.numbers:
-            raise LogCorrupt("a second subscription of one customer")
-        key = canonical_json(subscription_facts(subscription)["bands"])
-        profile = self._profile_numbers.setdefault(key, len(self.profiles))
-        if profile == len(self.profiles):
-            self.profiles.append(subscription.bands)
-        number = len(self.subscriptions)
+    def close(self, customer: str, subscription_id: str | None, period_end: int) -> None:
+        """Close the periods of a subscription that end at or before ``period_end`` (S7.5, S9.2).
+
+        No id stands for a customer's only subscription.
+        """
+        number = self._subscription_number(customer, subscription_id)
+        self._closed[number] = period_end
+        self._place(self.numbers[customer])
+
+    def _subscription_number(self, customer: str, subscription_id: str | None) -> int:
+        held = self._held[self.numbers[customer]]
+        for number in held:
+            if subscription_id in (None, self.subscriptions[number].subscription_id):
+                return number
+        raise LogCorrupt("a close of a subscription that does not exist")
+
+    def _change(self, entry: ControlEntry) -> None:
+        if ZONE_TABLE in entry.facts:
+            zone = ZoneTable.from_facts(entry.facts[ZONE_TABLE])
+            self.zones[zone.digest] = zone
+        if entry.kind == CREATE_SUBSCRIPTION:
+            self._enter(subscription_from_facts(entry.facts, self.zones))
+            return
+        names = self.customers if entry.kind == MIGRATE_PLAN else [entry.facts["customer"]]
+        for customer in names:
+            number = self.numbers[customer]
+            before = self.contract(customer)
+            after = changed(before, entry, self.zones)
+            if after != before:
+                for place, subscription in zip(self._held[number], after, strict=True):
+                    self.subscriptions[place] = subscription
+                self._place(number)
+
+    def _enter(self, subscription: Subscription) -> None:
+        """Enter a subscription that was just created."""
+        customer = subscription.customer
+        number = self.numbers.setdefault(customer, len(self.customers))
+        if number == len(self.customers):
+            self.customers.append(customer)
+            self._held.append([])
+            self._table.insert(self._hash_key.hash_names([customer]))
+            self._rows = grown(self._rows, number + 2)
+        made = len(self.subscriptions)
         self.subscriptions.append(subscription)
-        self.numbers[subscription.customer] = number
-        self._table.insert(self._hash_key.hash_names([subscription.customer]))
-        self._rows = grown(self._rows, number + 2)
-        self._rows[number + 1] = _row(subscription, profile)
+        if made == self._closed.size:
+            self._closed = grown(self._closed, made + 1)
+        self._closed[made] = INT64_MIN
+        held = sorted((*self._held[number], made), key=lambda n: self.subscriptions[n].start_time)
+        self._held[number] = held
+        contract = self.contract(customer)
+        for first, second in pairwise(contract):
+            if first.end_time is None or first.end_time > second.start_time:
+                raise LogCorrupt("subscriptions of one customer overlap")
+        self._place(number)
+
+    def _place(self, number: int) -> None:
+        """Write the row of a customer, and its phases if it has several."""
+        held = self._held[number]
+        rows = rows_of_contract(
+            [self.subscriptions[n] for n in held],
+            self._closed[held].tolist(),
+            self._calendars,
+            self._profiles,
+        )
+        row, self._phases, self._phase_count = placed(rows, self._phases, self._phase_count)
+        self._rows[number + 1] = row
 
     def dump(self) -> bytes:
         """Return all of it as the section of a snapshot (P10)."""
@@ -127,33 +193,59 @@ class Directory:
         document = {
             "settings": asdict(settings) if settings.configured else None,
             "subscriptions": [subscription_facts(s) for s in self.subscriptions],
+            "zones": [zone.to_facts() for zone in self.zones.values()],
             "requests": [
                 [name, fingerprint, answer.value]
                 for name, (fingerprint, answer) in self.requests.items()
             ],
         }
-        count = len(self.subscriptions)
-        return pack_state(document, {"closed": self._rows[1 : count + 1, CLOSED_UNTIL]})
+        return pack_state(document, {"closed": self._closed[: len(self.subscriptions)]})
 
     def load(self, section: bytes) -> None:
         """Take what `dump` gave, into an empty directory."""
         document, arrays = unpack_state(section)
         if document["settings"] is not None:
             self.settings = Settings(**document["settings"])
+        for facts in document["zones"]:
+            zone = ZoneTable.from_facts(facts)
+            self.zones[zone.digest] = zone
         for facts in document["subscriptions"]:
-            self._subscribe(subscription_from_facts(facts))
-        self._rows[1 : len(self.subscriptions) + 1, CLOSED_UNTIL] = arrays["closed"]
+            self._enter(subscription_from_facts(facts, self.zones))
+        self._closed[: len(self.subscriptions)] = arrays["closed"]
+        for number in range(len(self.customers)):
+            self._place(number)
         for name, fingerprint, value in document["requests"]:
             self.requests[name] = (fingerprint, ControlAnswer(True, "", value))
 
-    def closed_until(self, number: int) -> int:
-        """Return the end of the last closed period of a customer, INT64_MIN before the first."""
-        return int(self._rows[number + 1, CLOSED_UNTIL])
+    def document(self) -> dict[str, Any]:
+        """Return what of it decides, as JSON values, for `StateDigest`."""
+        return {
+            "settings": repr(self.settings),
+            "subscriptions": [subscription_facts(s) for s in self.subscriptions],
+            "zones": sorted(self.zones),
+            "closed": self._closed[: len(self.subscriptions)].tolist(),
+            "requests": {
+                name: [fingerprint, answer.value]
+                for name, (fingerprint, answer) in self.requests.items()
+            },
+        }
 
-    def bands_of(self, customer: str, staged: Sequence[ControlEntry]) -> Bands:
-        """Return the bands of a customer's plan (S3.4)."""
-        subscription = DirectoryView(self, staged).subscription(customer)
-        return {} if subscription is None else subscription.bands
+    def contract(self, customer: str) -> Contract:
+        """Return a customer's subscriptions by start, none for a customer that is not known."""
+        number = self.numbers.get(customer)
+        return () if number is None else tuple(self.subscriptions[n] for n in self._held[number])
+
+    def closed_until(self, customer: str, subscription_id: str) -> int:
+        """Return the end of a subscription's last closed period, INT64_MIN before the first."""
+        for number in self._held[self.numbers[customer]] if customer in self.numbers else ():
+            if self.subscriptions[number].subscription_id == subscription_id:
+                return int(self._closed[number])
+        return INT64_MIN
+
+    def bands_of(self, customer: str, instant: int, staged: Sequence[ControlEntry]) -> Bands:
+        """Return the bands of the plan that a customer is on at an instant (S3.4)."""
+        subscription = DirectoryView(self, staged).subscription_at(customer, instant)
+        return {} if subscription is None else subscription.phase_at(instant).bands
 
     def knows(self, hashes: NDArray[np.uint64]) -> bool:
         """Return whether all customers of these hashes, uint64[c, 2], have a subscription."""
@@ -164,32 +256,50 @@ class Directory:
         customers: Sequence[str],
         hashes: NDArray[np.uint64],
         staged: Sequence[ControlEntry],
-    ) -> tuple[NDArray[np.int64], list[Bands]]:
-        """Return int64[c, 5] of what records need of each customer, and the profiles it names.
+        event_times: NDArray[np.int64],
+        bounds: tuple[int, int],
+    ) -> CustomerRows:
+        """Return what records need of each customer.
 
-        Columns: start and end of the subscription (µs; an empty interval without one), code of the
-        billing period, instant up to which periods are closed, index of the plan's bands.
+        ``event_times``: of the batch, µs, n ≥ 1; ``bounds``: the oldest and latest that are taken.
         """
         rows = self._rows[self._table.find(hashes) + 1]
-        profiles = self.profiles
-        for entry in staged:
-            if entry.kind == CONFIGURE or entry.facts["customer"] not in customers:
+        phases, count, profiles = self._phases, self._phase_count, self._profiles
+        if staged:
+            made_by_name, profiles = self._staged_rows(customers, staged)
+            for name, made in made_by_name.items():
+                # Committed phases stay as they are: these stand behind them, or in a copy.
+                row, phases, count = placed(made, phases.copy(), count)
+                # A sender's dictionary may name a customer twice.
+                rows[[i for i, other in enumerate(customers) if other == name]] = row
+        if not count and not self._calendars.calendars:
+            return CustomerRows(rows, _NO_ROWS, _NOTHING, _NOTHING, profiles.bands)
+        phases = gathered(rows, phases)
+        codes = np.concatenate([rows[:, PERIOD], phases[:, PERIOD]])
+        starts = np.concatenate([rows[rows[:, PERIOD] != MANY, START], phases[:, START]])
+        low = max(int(event_times.min()), bounds[0], int(starts.min()))
+        high = max(low, min(int(event_times.max()), bounds[1]))
+        borders, ends = self._calendars.tables(codes, low, high)
+        return CustomerRows(rows, phases, borders, ends, profiles.bands)
+
+    def _staged_rows(
+        self, customers: Sequence[str], staged: Sequence[ControlEntry]
+    ) -> tuple[dict[str, list[Row]], Profiles]:
+        """Return the phases' rows of the customers that staged entries are about."""
+        view = DirectoryView(self, staged)
+        profiles = self._profiles.copy()
+        rows = {}
+        for name in set(customers):
+            if not any(touches(e, name) or _closes(e, name) for e in staged):
                 continue
-            # A sender's dictionary may name a customer twice.
-            same = [i for i, name in enumerate(customers) if name == entry.facts["customer"]]
-            if entry.kind == CLOSE_PERIOD:
-                rows[same, CLOSED_UNTIL] = entry.facts["period_end"]
-            else:
-                subscription = subscription_from_facts(entry.facts)
-                rows[same] = _row(subscription, len(profiles))
-                profiles = [*profiles, subscription.bands]
+            contract = view.contract(name)
+            closed = [view.closed_until(name, one.subscription_id) for one in contract]
+            rows[name] = rows_of_contract(contract, closed, self._calendars, profiles)
         return rows, profiles
 
 
-def _row(subscription: Subscription, profile: int) -> tuple[int, int, int, int, int]:
-    end = INT64_MAX if subscription.end_time is None else subscription.end_time
-    code = PERIOD_CODES[subscription.billing_period]
-    return subscription.start_time, end, code, INT64_MIN, profile
+def _closes(entry: ControlEntry, customer: str) -> bool:
+    return entry.kind == CLOSE_PERIOD and bool(entry.facts["customer"] == customer)
 
 
 class DirectoryView:
@@ -212,20 +322,48 @@ class DirectoryView:
         staged = [configured(e.facts).window_us for e in self._staged if e.kind == CONFIGURE]
         return [self._directory.settings.window_us, *staged]
 
-    def subscription(self, customer: str) -> Subscription | None:
-        """Return the customer's subscription, if it has one."""
+    def zones(self) -> dict[str, ZoneTable]:
+        """Return the tables of time zones that the log holds, by digest (S8.1)."""
+        zones = self._directory.zones
         for entry in self._staged:
-            if entry.kind == CREATE_SUBSCRIPTION and entry.facts["customer"] == customer:
-                return subscription_from_facts(entry.facts)
-        number = self._directory.numbers.get(customer)
-        return None if number is None else self._directory.subscriptions[number]
+            if ZONE_TABLE in entry.facts:
+                zone = ZoneTable.from_facts(entry.facts[ZONE_TABLE])
+                zones = {**zones, zone.digest: zone}
+        return zones
 
-    def closed_until(self, customer: str) -> int:
-        """Return the end of the customer's last closed period, INT64_MIN before the first."""
-        number = self._directory.numbers.get(customer)
-        until = INT64_MIN if number is None else self._directory.closed_until(number)
+    def contract(self, customer: str) -> Contract:
+        """Return the customer's subscriptions by start (S7.7)."""
+        contract = self._directory.contract(customer)
+        zones = None
         for entry in self._staged:
-            if entry.kind == CLOSE_PERIOD and entry.facts["customer"] == customer:
+            if touches(entry, customer):
+                zones = self.zones() if zones is None else zones
+                contract = changed(contract, entry, zones)
+        return contract
+
+    def subscription(
+        self, customer: str, subscription_id: str | None = None
+    ) -> Subscription | None:
+        """Return a subscription of the customer, without an id the latest; or ``None``."""
+        contract = self.contract(customer)
+        if subscription_id is None:
+            return contract[-1] if contract else None
+        named = [one for one in contract if one.subscription_id == subscription_id]
+        return named[0] if named else None
+
+    def subscription_at(self, customer: str, instant: int) -> Subscription | None:
+        """Return the subscription that holds an instant, or ``None`` (S7.7)."""
+        held = [one for one in self.contract(customer) if one.holds(instant)]
+        return held[0] if held else None
+
+    def closed_until(self, customer: str, subscription_id: str) -> int:
+        """Return the end of a subscription's last closed period, INT64_MIN before the first."""
+        until = self._directory.closed_until(customer, subscription_id)
+        for entry in self._staged:
+            if _closes(entry, customer) and entry.facts.get("subscription_id") in (
+                None,
+                subscription_id,
+            ):
                 until = int(entry.facts["period_end"])
         return until
 

@@ -11,6 +11,15 @@ from rating_core.int128 import add_wide, multiply_signed, subtract_wide
 from rating_core.jit import kernel
 from rating_core.metering.batch import RecordStatus, RejectReason
 from rating_core.metering.cells import COUNT, LATEST, MAX, SUM, WEIGHTED_SUM
+from rating_core.metering.contract_rows import (
+    CLOSED_UNTIL,
+    END,
+    MANY,
+    PERIOD,
+    PROFILE,
+    START,
+    TABLES,
+)
 from rating_core.period import calendar_end, calendar_start
 from rating_core.units import INT64_MAX, INT64_MIN
 
@@ -67,11 +76,45 @@ def in_scale(quantity: int, multiplier: int, divisor: int) -> tuple[int, int]:
 
 
 @kernel
+def _phase_of(phases: NDArray[np.int64], first: int, last: int, instant: int) -> int:
+    """Return the last of the phases first … last − 1 that begins by ``instant``, or the first."""
+    while last - first > 1:
+        middle = (first + last) // 2
+        if phases[middle, START] <= instant:
+            first = middle
+        else:
+            last = middle
+    return first
+
+
+@kernel
+def _between_borders(
+    borders: NDArray[np.int64], border_ends: NDArray[np.int64], table: int, instant: int
+) -> tuple[int, int]:
+    """Return the two neighbouring borders of a table around ``instant``.
+
+    The table covers what is taken; an instant outside gets the nearest two.
+    """
+    first = border_ends[table - 1] if table > 0 else 0
+    last = border_ends[table] - 1
+    while last - first > 1:
+        middle = (first + last) // 2
+        if borders[middle] <= instant:
+            first = middle
+        else:
+            last = middle
+    return borders[first], borders[first + 1]
+
+
+@kernel
 def judge_rows(
     codes: NDArray[np.int32],
     given: NDArray[np.int64],
     flags: NDArray[np.bool_],
     customers: NDArray[np.int64],
+    phases: NDArray[np.int64],
+    borders: NDArray[np.int64],
+    border_ends: NDArray[np.int64],
     meters: NDArray[np.int64],
     set_kinds: NDArray[np.int64],
     fitting: NDArray[np.bool_],
@@ -86,8 +129,8 @@ def judge_rows(
     """Work out what each record needs by itself (S7.3).
 
     Reads codes int32[3, n], quantity and event time int64[2, n], flags bool[2, n] (out of range,
-    imprecise), customers int64[c, 5] (`Directory.rows_of`), meters int64[m, 5] (known, multiplier,
-    divisor, aggregation code, kind k of its dimensions), set_kinds int64[d] (kind j), fitting
+    imprecise), customers, phases, borders and border_ends (`CustomerRows`), meters int64[m, 5]
+    (known, multiplier, divisor, aggregation code, kind k), set_kinds int64[d] (kind j), fitting
     bool[k, j], clamped bool[p, m], bounds (latest and oldest event time). Writes words int64[3, n],
     amounts int64[n], and the first reason that applies: in ``early`` one up to NO_SUBSCRIPTION, in
     ``late`` one from IN_FUTURE to PERIOD_CLOSED.
@@ -115,10 +158,17 @@ def judge_rows(
             amount = quantity
         elif kind == COUNT:
             amount = 1
-        start = customers[customer, 0]
-        subscribed = start <= instant < customers[customer, 1]
+        start, until = customers[customer, START], customers[customer, END]
+        period, closed = customers[customer, PERIOD], customers[customer, CLOSED_UNTIL]
+        profile = customers[customer, PROFILE]
+        if period == MANY:
+            phase = _phase_of(phases, start, until, instant)
+            start, until = phases[phase, START], phases[phase, END]
+            period, closed = phases[phase, PERIOD], phases[phase, CLOSED_UNTIL]
+            profile = phases[phase, PROFILE]
+        subscribed = start <= instant < until
         if reason == 0:
-            if subscribed and amount < 0 and clamped[customers[customer, 4], meter]:
+            if subscribed and amount < 0 and clamped[profile, meter]:
                 reason = _OUT_OF_RANGE
             elif not fitting[meters[meter, 4], set_kinds[dimensions]]:
                 reason = _DIMENSION
@@ -128,10 +178,13 @@ def judge_rows(
         words[1, row] = instant
         words[2, row] = 0
         if subscribed:
-            if customers[customer, 2] != code or not begin <= instant < end:
-                code = int(customers[customer, 2])
-                begin = calendar_start(code, instant)
-                end = calendar_end(code, begin)
+            if period != code or not begin <= instant < end:
+                code = int(period)
+                if code < TABLES:
+                    begin = calendar_start(code, instant)
+                    end = calendar_end(code, begin)
+                else:
+                    begin, end = _between_borders(borders, border_ends, code - TABLES, instant)
             words[2, row] = max(begin, start)
         amounts[row] = amount
         early[row] = reason
@@ -139,7 +192,7 @@ def judge_rows(
             late[row] = _IN_FUTURE
         elif instant <= oldest:
             late[row] = _TOO_OLD
-        elif instant < customers[customer, 3]:
+        elif instant < closed:
             late[row] = _CLOSED
         else:
             late[row] = 0

@@ -42,11 +42,11 @@ from rating_core.metering.counter_names import (
     parse_hash_key,
 )
 from rating_core.metering.counters import Counters
-from rating_core.metering.decide import Limits, MeterOf, RecordDecision
+from rating_core.metering.decide import FUTURE_US, Limits, MeterOf, RecordDecision
 from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.entry import ControlEntry, decode_body, encode_control, encode_records
 from rating_core.metering.id_index import IdIndex, find_ids
-from rating_core.metering.key_table import ABSENT
+from rating_core.metering.in_flight import InFlight, add_entry
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.producers import (
     GetProducer,
@@ -56,7 +56,7 @@ from rating_core.metering.producers import (
 )
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
 from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.row_keys import RowKeys, customer_part_key, entry_keys
+from rating_core.metering.row_keys import RowKeys, entry_keys
 from rating_core.metering.sequenced import (
     ProducerCall,
     SequencedCall,
@@ -64,7 +64,7 @@ from rating_core.metering.sequenced import (
     Staged,
     facts_of,
 )
-from rating_core.metering.series_state import Span, counters_of, merged_states
+from rating_core.metering.series_state import Span
 from rating_core.metering.shard_state import (
     Folds,
     buckets_answer,
@@ -75,6 +75,7 @@ from rating_core.metering.shard_state import (
 )
 from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot
 from rating_core.metering.standing import StagedRecords, standing_before
+from rating_core.metering.subscription_calls import Counted
 from rating_core.units import INT64_MIN
 
 __all__ = [
@@ -148,7 +149,7 @@ class UsageShard:
             raise TypeError(f"a usage shard does not take {type(call).__name__}")
         remembered = all(self.ids.remembers_all(now, window) for window in self._view().windows())
         answer, entry = decide_control(
-            call, self._view(), now, remembered, self._provisional_series
+            call, self._view(), now, remembered, self._provisional_series, self._counted
         )
         return Decision((answer,), None if entry is None else encode_control(entry), entry)
 
@@ -196,10 +197,12 @@ class UsageShard:
         if settings.window_us is not None:
             oldest = max(oldest, now - settings.window_us)
         hashes = self.hash_key.hash_names(batch.customers)
-        rows, profiles = self._directory.rows_of(batch.customers, hashes, controls)
         limits = Limits(now, oldest, settings.max_series, settings.max_values)
+        rows = self._directory.rows_of(
+            batch.customers, hashes, controls, batch.event_time, (oldest, now + FUTURE_US)
+        )
         decision = RecordDecision(
-            batch, self.hash_key, hashes, self._meter_of, rows, profiles, limits, named=named
+            batch, self.hash_key, hashes, self._meter_of, rows, limits, named=named
         )
         staged = self._staged_records()
         if named:
@@ -211,26 +214,14 @@ class UsageShard:
         )
 
     def _provisional_series(self, customer: str, span: Span) -> tuple[SeriesCounter, ...]:
-        """Return the counters of one period, staged records included (P4)."""
-        number = self._directory.numbers.get(customer, ABSENT)
-        key = customer_part_key(self.hash_key, customer, span.start)
-        part = self._counters.part_row(key)
-        states = self._counters.states(part, number, span.start)
-        if self._staged_records():
-            # A close is rare: folding its customer's staged records on a copy keeps this path
-            # simple. Those of earlier periods too: they move the level that this one begins with.
-            scratch = Counters()
-            for earlier in self._staged_records():
-                entry = earlier.entry
-                codes = [code for code, name in enumerate(entry.customers) if name == customer]
-                rows = np.flatnonzero(np.isin(entry.codes[0], codes))
-                if rows.size:
-                    controls = self._staged_controls()
-                    self._add(scratch, entry.take(rows), earlier.keys.take(rows), 1, controls)
-            states = merged_states(
-                states, scratch.states(scratch.part_row(key), number, span.start)
-            )
-        return counters_of(states, span)
+        """Return the counters of one part, staged records included (P4)."""
+        return self._in_flight().series(customer, span)
+
+    def _counted(self, customer: str) -> Counted:
+        return self._in_flight().counted(customer)
+
+    def _in_flight(self) -> InFlight:
+        return InFlight(self._folds(), self._staged_records(), self._staged_controls())
 
     # --- staging and committing ------------------------------------------------------------------
 
@@ -288,27 +279,9 @@ class UsageShard:
                 self._producers.apply(entry.producers)
             else:
                 self.ids.insert(keys.identities, now, self._directory.settings.window_us)
-            self._add(self._counters, entry, keys, version, ())
+            add_entry(self._counters, self._directory, entry, keys, version, ())
         self.ids.expire(now, self._directory.settings.window_us)
         self.version, self.token, self.now = version, token, now
-
-    def _add(
-        self,
-        counters: Counters,
-        entry: RecordsEntry,
-        keys: RowKeys,
-        version: int,
-        controls: Sequence[ControlEntry],
-    ) -> None:
-        directory = self._directory
-        clamped = bool(controls) or len(directory.profiles) > 1
-        counters.add(
-            entry,
-            keys,
-            version,
-            number_of=lambda customer: directory.numbers.get(customer, ABSENT),
-            bands_of=(lambda customer: directory.bands_of(customer, controls)) if clamped else None,
-        )
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -321,8 +294,7 @@ class UsageShard:
         if isinstance(question, GetSubscriptions):
             if question.customer is None:
                 return tuple(self._directory.subscriptions)
-            subscription = DirectoryView(self._directory, ()).subscription(question.customer)
-            return () if subscription is None else (subscription,)
+            return self._directory.contract(question.customer)
         if isinstance(question, GetSettings):
             return self._directory.settings
         if isinstance(question, GetProducer):
@@ -377,7 +349,7 @@ class UsageShard:
         for row in self._counters.changed_parts(after):
             if row not in names:
                 number, start = self._counters.part(row)
-                customer = self._directory.subscriptions[number].customer
+                customer = self._directory.customers[number]
                 keys = [hash_key_of(customer, start, kind) for kind in (COUNTER_HASH, BUCKET_HASH)]
                 names[row] = keys[0], keys[1]
                 self._hash_rows.update(dict.fromkeys(keys, row))

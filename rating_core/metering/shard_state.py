@@ -20,12 +20,12 @@ from rating_core.metering.calls import (
     GetCounters,
     canonical_json,
 )
-from rating_core.metering.controls import span_of
 from rating_core.metering.counter_dump import dump_counters, load_counters
 from rating_core.metering.counters import Counters
-from rating_core.metering.directory import Directory, DirectoryView, subscription_facts
+from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.id_index import IdIndex
 from rating_core.metering.keyed_hash import HashKey
+from rating_core.metering.parts import period_at
 from rating_core.metering.producers import Producers
 from rating_core.metering.row_keys import customer_part_key
 from rating_core.metering.series_state import counters_of
@@ -62,18 +62,12 @@ def state_digest(version: int, token: bytes, now: int, folds: Folds) -> bytes:
     directory, counters = folds.directory, folds.counters
 
     def fields(number: int, start: int) -> list[list[tuple[str, int]]]:
-        part = folds.part_row(directory.subscriptions[number].customer, start)
+        part = folds.part_row(directory.customers[number], start)
         return [counters.fields(part, -1), counters.bucket_fields(part, -1)]
 
     document = {
         "log": [version, token.hex(), now],
-        "settings": repr(directory.settings),
-        "subscriptions": [subscription_facts(s) for s in directory.subscriptions],
-        "closed": [directory.closed_until(n) for n in range(len(directory.subscriptions))],
-        "requests": {
-            name: [fingerprint, answer.value]
-            for name, (fingerprint, answer) in directory.requests.items()
-        },
+        "directory": directory.document(),
         "producers": folds.producers.document(),
         "counters": [
             [customer, start, changed, fields(customer, start)]
@@ -88,19 +82,25 @@ def counters_answer(
 ) -> CountersAnswer:
     """Return the counters that a question asks for, as of (version, token)."""
     view = DirectoryView(folds.directory, ())
-    subscription = view.subscription(question.customer)
-    if subscription is None or question.instant < subscription.start_time:
+    subscription = view.subscription_at(question.customer, question.instant)
+    if subscription is None:
         return CountersAnswer(None, 0, 0, False, (), version, token)
-    span = span_of(subscription, question.instant)
+    period = period_at(subscription, question.instant)
+    part = next(part for part in period.parts if question.instant < part.end)
     number = folds.directory.numbers[question.customer]
-    part = folds.part_row(question.customer, span.start)
-    states = folds.counters.states(part, number, span.start)
+    states = folds.counters.states(
+        folds.part_row(question.customer, part.start), number, part.start
+    )
+    closed_until = view.closed_until(question.customer, subscription.subscription_id)
     return CountersAnswer(
         subscription=subscription,
-        period_start=span.start,
-        period_end=span.end,
-        closed=span.end <= view.closed_until(question.customer),
-        counters=counters_of(states, span),
+        period_start=period.start,
+        period_end=period.end,
+        closed=period.end <= closed_until,
+        counters=counters_of(states, part.span),
+        part_start=part.start,
+        part_end=part.end,
+        plan_ref=part.plan_ref,
         version=version,
         token=token,
         meters={state.meter.id: state.meter for state in states},
@@ -109,17 +109,19 @@ def counters_answer(
 
 def buckets_answer(question: GetBuckets, folds: Folds, version: int, token: bytes) -> BucketsAnswer:
     """Return the time buckets that a question asks for, as of (version, token)."""
-    subscription = DirectoryView(folds.directory, ()).subscription(question.customer)
-    if subscription is None:
+    view = DirectoryView(folds.directory, ())
+    contract = view.contract(question.customer)
+    if not contract:
         return BucketsAnswer(None, (), version, token)
+    asked = view.subscription_at(question.customer, question.end)
     start = question.start
     if start is None:
-        start = span_of(subscription, question.end).start
+        start = question.end if asked is None else period_at(asked, question.end).start
     found = list_buckets(
         folds.counters,
         partial(folds.part_row, question.customer),
         folds.directory.numbers[question.customer],
-        subscription,
+        contract,
         start,
         question.end,
         question.meter,
@@ -128,7 +130,7 @@ def buckets_answer(question: GetBuckets, folds: Folds, version: int, token: byte
     buckets = tuple(islice(found, question.limit))
     shown = {bucket.counter.meter for bucket in buckets}
     meters = {meter.id: meter for meter in folds.counters.words.meters if meter.id in shown}
-    return BucketsAnswer(subscription, buckets, version, token, meters)
+    return BucketsAnswer(asked or contract[-1], buckets, version, token, meters)
 
 
 def take_snapshot(version: int, token: bytes, now: int, folds: Folds) -> Snapshot:

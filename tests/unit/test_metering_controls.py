@@ -73,7 +73,7 @@ def test_a_subscription_can_be_read_back(shard, run):
         None,
         NOW - 3 * DAY_US + 7,
     )
-    assert stored.bands == {"calls": {"fee": (0, None)}}
+    assert stored.phases[0].bands == {"calls": {"fee": (0, None)}}
     assert shard.query(GetSubscriptions()) == (stored,)
     assert shard.query(GetSubscriptions("nobody")) == ()
     counters = shard.query(GetCounters("acme", stored.start_time))

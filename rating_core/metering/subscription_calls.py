@@ -1,0 +1,196 @@
+"""Deciding what changes subscriptions: create, change the plan, cancel, migrate (S7.7, S8.2, S8.6).
+
+What would move records that are already counted is refused with RECOUNT_NEEDED until the call
+brings them re-split; whatever a finalised period holds stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rating_core.contract.usage import PlanRef
+from rating_core.metering.calls import (
+    CancelSubscription,
+    ChangePlan,
+    Control,
+    ControlAnswer,
+    CreateSubscription,
+    MigratePlan,
+    Phase,
+    Subscription,
+)
+from rating_core.metering.decide import FUTURE_US
+from rating_core.metering.directory import DirectoryView
+from rating_core.metering.entry import ControlEntry
+from rating_core.metering.parts import part_at
+from rating_core.metering.subscription import (
+    CANCEL_SUBSCRIPTION,
+    CHANGE_PLAN,
+    CREATE_SUBSCRIPTION,
+    MIGRATE_PLAN,
+    ZONE_TABLE,
+    Contract,
+    changed,
+    phase_facts,
+    subscription_facts,
+)
+from rating_core.period import INSTANT_MAX, INSTANT_MIN
+
+SUBSCRIPTION_CALLS = (CreateSubscription, ChangePlan, CancelSubscription, MigratePlan)
+Outcome = tuple[ControlAnswer, ControlEntry | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is known of when a customer was counted.
+
+    ``last``: the latest event time ever counted, µs, ``None`` for none; ``version``: of the last
+    change of its counters; ``staged``: whether records of it are in flight.
+    """
+
+    last: int | None
+    version: int
+    staged: bool
+
+
+CountedOf = Callable[[str], Counted]
+
+
+def refused(reason: str, **value: object) -> Outcome:
+    """Return the outcome of a call that is not carried out, and why (UPPER_SNAKE)."""
+    return ControlAnswer(False, reason, value), None
+
+
+def decide_subscription(
+    call: Control, view: DirectoryView, now: int, fingerprint: str, counted_of: CountedOf
+) -> Outcome:
+    """Return the answer, and the entry, of one of `SUBSCRIPTION_CALLS`."""
+    if isinstance(call, CreateSubscription):
+        return _create(call, view, now, fingerprint, counted_of)
+    if isinstance(call, ChangePlan):
+        return _change_plan(call, view, now, fingerprint, counted_of)
+    if isinstance(call, CancelSubscription):
+        return _cancel(call, view, now, fingerprint, counted_of)
+    if isinstance(call, MigratePlan):
+        return _migrate(call, now, fingerprint)
+    raise TypeError(f"not about subscriptions: {type(call).__name__}")
+
+
+def _create(
+    call: CreateSubscription,
+    view: DirectoryView,
+    now: int,
+    fingerprint: str,
+    counted_of: CountedOf,
+) -> Outcome:
+    if not INSTANT_MIN <= call.start_time <= INSTANT_MAX or not call.customer:
+        return refused("OUT_OF_RANGE")
+    contract = view.contract(call.customer)
+    if any(one.subscription_id == call.subscription_id for one in contract):
+        return refused("ALREADY_EXISTS")
+    if any(one.end_time is None or one.end_time > call.start_time for one in contract):
+        return refused("SUBSCRIPTION_OVERLAP")
+    reference = PlanRef(call.plan_id, call.plan_version, call.overrides)
+    subscription = Subscription(
+        customer=call.customer,
+        subscription_id=call.subscription_id,
+        billing_period=call.billing_period,
+        start_time=call.start_time,
+        end_time=None,
+        create_time=now,
+        phases=(Phase(call.start_time, reference, call.late_usage, call.bands),),
+        time_zone=call.time_zone,
+        anchor_day=call.anchor_day,
+        zone=call.zone,
+    )
+    value = subscription_facts(subscription)
+    facts = dict(value)
+    if call.zone is not None and call.zone.digest not in view.zones():
+        facts[ZONE_TABLE] = call.zone.to_facts()
+    entry = ControlEntry(CREATE_SUBSCRIPTION, call.request_id, fingerprint, facts, value)
+    if not contract:
+        return ControlAnswer(True, "", value), entry
+    return _checked(entry, call.start_time, call.start_time, counted_of(call.customer))
+
+
+def _change_plan(
+    call: ChangePlan, view: DirectoryView, now: int, fingerprint: str, counted_of: CountedOf
+) -> Outcome:
+    subscription = view.subscription(call.customer, call.subscription_id)
+    if subscription is None:
+        return refused("SUBSCRIPTION_NOT_FOUND")
+    if call.billing_period is not subscription.billing_period:
+        return refused("BILLING_PERIOD_DIFFERS")
+    instant = now if call.effective is None else call.effective
+    if not subscription.holds(instant):
+        return refused("NOT_SUBSCRIBED")
+    reference = PlanRef(call.plan_id, call.plan_version, call.overrides)
+    phase = Phase(instant, reference, call.late_usage, call.bands)
+    facts = {
+        "customer": call.customer,
+        "subscription_id": call.subscription_id,
+        **phase_facts(phase),
+    }
+    entry = ControlEntry(CHANGE_PLAN, call.request_id, fingerprint, facts, {})
+    return _changing(entry, subscription, instant, view, counted_of)
+
+
+def _cancel(
+    call: CancelSubscription,
+    view: DirectoryView,
+    now: int,
+    fingerprint: str,
+    counted_of: CountedOf,
+) -> Outcome:
+    subscription = view.subscription(call.customer, call.subscription_id)
+    if subscription is None:
+        return refused("SUBSCRIPTION_NOT_FOUND")
+    instant = now if call.end_time is None else call.end_time
+    if subscription.end_time is not None and subscription.end_time <= instant:
+        return refused("ALREADY_CANCELLED")
+    if not subscription.start_time < instant <= INSTANT_MAX:
+        return refused("NOT_SUBSCRIBED")
+    facts: dict[str, Any] = {
+        "customer": call.customer,
+        "subscription_id": call.subscription_id,
+        "end_time": instant,
+    }
+    entry = ControlEntry(CANCEL_SUBSCRIPTION, call.request_id, fingerprint, facts, {})
+    return _changing(entry, subscription, instant, view, counted_of)
+
+
+def _migrate(call: MigratePlan, now: int, fingerprint: str) -> Outcome:
+    if call.instant <= now + FUTURE_US:
+        return refused("EFFECTIVE_TOO_SOON", earliest=now + FUTURE_US + 1)
+    phase = Phase(call.instant, PlanRef(call.plan_id, call.version), call.late_usage, call.bands)
+    facts = {"billing_period": call.billing_period.value, **phase_facts(phase)}
+    entry = ControlEntry(MIGRATE_PLAN, call.request_id, fingerprint, facts, dict(facts))
+    return ControlAnswer(True, "", entry.value), entry
+
+
+def _changing(
+    entry: ControlEntry,
+    subscription: Subscription,
+    instant: int,
+    view: DirectoryView,
+    counted_of: CountedOf,
+) -> Outcome:
+    """Return the outcome of a change of a subscription from an instant on (S8.6)."""
+    customer, name = subscription.customer, subscription.subscription_id
+    closed_until = view.closed_until(customer, name)
+    if instant < closed_until:
+        return refused("PERIOD_FINALIZED", earliest=closed_until)
+    after: Contract = changed(view.contract(customer), entry, view.zones())
+    made = next(one for one in after if one.subscription_id == name)
+    answering = replace(entry, value=subscription_facts(made))
+    since = part_at(subscription, instant).start if subscription.holds(instant) else instant
+    return _checked(answering, instant, since, counted_of(customer))
+
+
+def _checked(entry: ControlEntry, instant: int, since: int, counted: Counted) -> Outcome:
+    """Refuse a change dated before records that are counted, unless it re-splits them (S8.6)."""
+    if counted.last is not None and counted.last >= instant:
+        return refused("RECOUNT_NEEDED", instant=instant, since=since)
+    return ControlAnswer(True, "", entry.value), entry

@@ -27,6 +27,7 @@ async def preview_statement(context: Context, customer: str, instant: int | None
     Raises the failures of get_usage, and OutOfRange where an amount does not fit (S1.2).
     """
     subscription, counted = await get_usage(context, customer, instant)
-    priced = await context.plan(subscription.plan_id, subscription.plan_version)
+    reference = subscription.phase_at(counted.part_start).plan_ref
+    priced = await context.plan(reference.plan_id, reference.version)
     statement = rate_statement(priced.plan, counted.counters, priced.compiled)
     return Preview(statement, subscription, priced, counted)

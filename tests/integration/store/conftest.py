@@ -32,6 +32,7 @@ from rating_core.metering.calls import (
     RecordCall,
 )
 from rating_core.metering.catalogue import CreateMeter
+from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.shard import UsageShard
 from rating_server.ports import StoreUnavailable, Window
 from rating_server.store.adapter import LinkOptions
@@ -346,36 +347,20 @@ class Traffic:
     async def assert_folded(self, url: str) -> None:
         """Every hash is the fold of its log, to its end."""
         for shard in {shard_of(customer, self.store.shard_count) for customer in self.customers}:
-            machine = UsageShard(bytes(16), lambda _: None)
             async with asyncio.timeout(10):
                 while True:
+                    machine = UsageShard(bytes(16), lambda _: None)
                     link = LinkOptions(url=lambda: url)
                     report = await verify_log(link, shard_keys(shard), machine)
                     assert report.differences == []
                     if report.mark == report.version:
                         break
                     await asyncio.sleep(0.1)
-                    machine = UsageShard(bytes(16), lambda _: None)
 
 
 def _batch(rows: list[tuple[str, str]]) -> RecordBatch:
-    customers = sorted({customer for customer, _ in rows})
-    ids = [event.encode() for _, event in rows]
-    count = len(rows)
-    return RecordBatch(
-        customers=customers,
-        customer=np.array([customers.index(customer) for customer, _ in rows], np.int32),
-        meters=["calls"],
-        scales=[0],
-        meter=np.zeros(count, np.int32),
-        dimension_sets=[()],
-        dimension_set=np.zeros(count, np.int32),
-        event_ids=b"".join(ids),
-        event_id_ends=np.cumsum([len(i) for i in ids]).astype(np.int64),
-        quantity=np.ones(count, np.int64),
-        event_time=np.full(count, MARCH + 60_000_000, np.int64),
-        malformed=np.zeros(count, np.bool_),
-    )
+    time = MARCH + 60_000_000
+    return batch_of([UsageRecord(customer, "calls", event, 1, time) for customer, event in rows])
 
 
 def _server(url: str, **changes: Any) -> RedisUsageStore:

@@ -20,6 +20,7 @@ from ratewright.v1 import catalog_service_pb2 as catalog
 from ratewright.v1 import customer_service_pb2 as customers
 from ratewright.v1 import plan_pb2
 from rating_client import calls
+from rating_client.aio_status import StreamStatus
 from rating_client.aio_writer import AsyncUsageWriter
 from rating_client.calls import Call, Page, PlanLike
 from rating_client.delivery import OnBatch
@@ -302,11 +303,12 @@ class AsyncClient:
         sent = SentBatches(stream)
         open_stream: Any = self.stream_channel().stream_stream(RATE_PATH)
         call = open_stream(sent.requests_async(batches), timeout=timeout)
+        status = StreamStatus(call)
         try:
             async for answer in call:
                 yield stream.answer(answer)
         except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
+            raise await status.error(error) from error
         finally:
             call.cancel()
         sent.check()

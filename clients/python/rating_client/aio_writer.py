@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 
 from ratewright.v1 import usage_service_pb2 as usage_api
+from rating_client.aio_status import StreamStatus
 from rating_client.bulk_columns import UsageColumns
 from rating_client.delivery import BatchResult, OnBatch
-from rating_client.errors import RatewrightError, error_from_rpc
+from rating_client.errors import RatewrightError
 from rating_client.lanes import Lane
 from rating_client.options import WriterOptions
 from rating_client.spool_directory import SpoolDamage
@@ -315,6 +316,7 @@ class AsyncUsageWriter:
 
     async def _read(self, lane: Lane, call: Any) -> BaseException:
         """Take the answers of one stream until it ends; return why it ended."""
+        status = StreamStatus(call)
         try:
             async for answer in call:
                 results = self._core.lanes.answers(lane, answer, time.monotonic())
@@ -322,7 +324,7 @@ class AsyncUsageWriter:
                 self._room.notify()
                 self._report(results)
         except grpc.RpcError as error:
-            return error_from_rpc(error)
+            return await status.error(error)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - handed to the background task

@@ -18,6 +18,7 @@ from rating_client import (
     NotFound,
     RateBatch,
     RatedBatch,
+    RatewrightError,
     Unavailable,
 )
 from rating_server.cli.demo_server import running_server
@@ -143,6 +144,30 @@ def test_errors_come_after_the_answers_before_them(rate: Rate) -> None:
     assert [fault.path for fault in caught.value.field_violations] == ["quantities"]
     with pytest.raises(NotFound):
         list(rate([RateBatch(quantities=[[1]], plans=["nowhere"])]))
+
+
+def test_the_servers_reason_outlives_a_write_that_meets_the_end(target: str) -> None:
+    """Streams that end while batches are written end with the server's error, not gRPC's own."""
+    good = RateBatch(quantities=[[1]], plans=[PLAN])
+    bad = RateBatch(quantities=[[1], [2]])
+
+    async def run() -> set[str]:
+        reasons = set()
+        for number in range(100):
+
+            async def feed(pause: float = 0.0003 * (number % 7)) -> AsyncIterator[RateBatch]:
+                for batch in [good, good, bad, *[good] * 20]:
+                    await asyncio.sleep(pause)
+                    yield batch
+
+            async with AsyncClient(target) as client:
+                with pytest.raises(RatewrightError) as caught:
+                    async for _ in client.rate_batches(feed(), timeout=60):
+                        pass
+            reasons.add(f"{type(caught.value).__name__} {caught.value.reason}")
+        return reasons
+
+    assert asyncio.run(run()) == {"InvalidArgument BATCH_INVALID"}
 
 
 def test_the_callers_own_error_comes_through(rate: Rate) -> None:

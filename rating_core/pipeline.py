@@ -1,9 +1,17 @@
 """The one place that states the order of the steps from counters to a statement (S4).
 
-included units → model → discount → maximum → minimum, for each charge → commitments → plan maximum
-→ plan minimum → total. Each step after the model is a line of round(after) − round(before) (S4.2);
-a maximum or minimum acts on the exact amount after the steps before it. At stage `line` the amount
-of a charge then becomes the sum of its rounded lines, which commitments and plan bounds see; at
+included units (× allowance promotions) → model → discount → promotions → maximum → minimum, for
+each charge of each part → what smoothing puts off → commitments → plan maximum → plan minimum →
+late deltas → total before credits → credits → total.
+
+Two ways go through these steps. `rate_rows` prices any number of rows on compiled plans, without
+what only a contract in time has; `rate_contract` (`contract.rate`) prices the periods of one
+contract exactly, with all of it. `rate_statement` takes the first for plans that need no more.
+Where both apply they give the same bits (`tests/property/test_contract_plain.py`).
+
+In both, each step after the model is a line of round(after) − round(before) (S4.2); a maximum or
+minimum acts on the exact amount after the steps before it. At stage `line` the amount of a charge
+then becomes the sum of its rounded lines, which commitments and plan bounds see; at
 stage `statement` all stay exact until the total is rounded and distributed (S1.4).
 
 A row is OUT_OF_RANGE, and all its amounts are 0, if and only if one of these does not fit int64 in
@@ -17,7 +25,7 @@ the rounded total.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +34,12 @@ from rating_core.adjustments.commitment import commitment_amount, commitment_lis
 from rating_core.adjustments.discount import discount_amount
 from rating_core.adjustments.maximum import maximum_amount
 from rating_core.adjustments.minimum import minimum_amount
-from rating_core.catalog import Plan
+from rating_core.calendar import BillingCalendar
+from rating_core.catalog import Payment, Plan
 from rating_core.charge_inputs import charge_inputs, unpriced_meters
 from rating_core.compile import CompiledPlans, compile_plans
+from rating_core.contract.rate import rate_contract
+from rating_core.contract.usage import ContractUsage, PartUsage, PeriodUsage, PlanRef
 from rating_core.counter import SeriesCounter
 from rating_core.errors import OutOfRange, RowStatus
 from rating_core.explain import explain_lines
@@ -279,11 +290,13 @@ def rate_rows(
 def rate_statement(
     plan: Plan, counters: Sequence[SeriesCounter], compiled: CompiledPlans | None = None
 ) -> Statement:
-    """Return the explained statement of one customer and period (S4).
+    """Return the explained statement of one customer and one full period (S4).
 
-    ``compiled`` saves compiling the plan, and must hold it. Raises OutOfRange if an amount or a
-    sum of usage does not fit int64 (S1.2).
+    It is the first of every term (S5.3). ``compiled`` saves compiling the plan, and must hold it.
+    Raises OutOfRange if an amount or a sum of usage does not fit int64 (S1.2).
     """
+    if not is_priced_by_rows(plan):
+        return _first_statement(plan, counters)
     if compiled is None:
         compiled = compile_plans([plan])
     return _statements(compiled, compiled.plans.index(plan), [counters])[0]
@@ -296,7 +309,39 @@ def rate_statements(
 
     Raises OutOfRange if an amount of one of them does not fit int64 (S1.2).
     """
+    if not is_priced_by_rows(plan):
+        return [_first_statement(plan, counters) for counters in counters_of_many]
     return _statements(compile_plans([plan]), 0, counters_of_many)
+
+
+def is_priced_by_rows(plan: Plan) -> bool:
+    """Return whether `rate_rows` gives all lines of one full period, the first of every term.
+
+    A fee that is paid before, and amounts that fall due later, are matters of a contract (S5.6,
+    S10.4): rows price them as if they fell due with the usage.
+    """
+    smoothed = any(charge.smoothing_periods > 1 for charge in plan.charges)
+    return not smoothed and not any(
+        commitment.payment is Payment.PREPAID for commitment in plan.commitments
+    )
+
+
+def _first_statement(plan: Plan, counters: Sequence[SeriesCounter]) -> Statement:
+    """Return the statement of the first period of a contract, as if it were all of it."""
+    installments = [one.at for item in plan.commitments for one in item.schedule]
+    instant = min((at for at in installments if at is not None), default=0)
+    start, end = BillingCalendar(plan.billing_period).bounds(instant)
+    part = PartUsage(start, end, plan, PlanRef(plan.id, 0), tuple(counters))
+    usage = ContractUsage(
+        customer="",
+        subscription_id="",
+        subscription_start=start,
+        first_period_end=end,
+        periods=(PeriodUsage(start, end, 0, (part,)),),
+    )
+    (rated,) = rate_contract(usage)
+    lines = [replace(line, part=None, due_time=None) for line in rated.statement.lines]
+    return replace(rated.statement, lines=tuple(lines), period=None)
 
 
 def _statements(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from rating_core.calendar import BillingCalendar
 from rating_core.catalog import Plan
 from rating_core.contract.values import Grant, Promotion
 from rating_core.counter import SeriesCounter
@@ -134,7 +135,9 @@ class ContractUsage:
     ``carry``: what the period before ``periods[0]`` handed on. Finalised periods come first; those
     after the last finalised one are assumed finalised in order (S9.4). ``drawn``: grant id → amount
     drawn by all statements so far, less what was given back. ``correction``: the subscription's
-    last period is finalised and a correction statement is asked for (S9.3).
+    last period is finalised and a correction statement is asked for (S9.3). ``calendar``: that of
+    the subscription, ``None`` for calendar periods in UTC. ``now``: the instant at which the
+    contract is looked at, 0 for after everything known.
     """
 
     customer: str
@@ -148,3 +151,4 @@ class ContractUsage:
     drawn: Mapping[str, int] = field(default_factory=dict)
     now: int = 0
     correction: bool = False
+    calendar: BillingCalendar | None = None

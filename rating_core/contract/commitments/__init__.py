@@ -1,0 +1,1 @@
+"""Commitments of a contract: over terms, by the hour, prepaid, with rollover (S5)."""

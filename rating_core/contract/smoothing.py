@@ -1,0 +1,102 @@
+"""Smoothing: what lies above the included units falls due over several statements (S10.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from rating_core.contract.sheet import Sheet, Step
+from rating_core.explain import ExactSlice, exact_slice
+from rating_core.statement import LineKind, SliceKind
+
+ZERO = Fraction(0)
+
+
+@dataclass(slots=True)
+class _Dues:
+    put_off: int = 0
+    later: list[int] = field(default_factory=list)
+
+
+def equal_parts(amount: int, count: int) -> list[int]:
+    """Return ``amount`` ≥ 0 in ``count`` equal parts; the units that are over go to the first.
+
+    That is the largest remainder method, ties in order of the statements (S10.4).
+    """
+    whole, over = divmod(amount, count)
+    return [whole + (place < over) for place in range(count)]
+
+
+class Smoothing:
+    """What the charges of one period put off, and what falls due in it."""
+
+    def __init__(self, carried: Mapping[str, tuple[int, ...]], *, last: bool) -> None:
+        self._carried = carried
+        self._last = last
+        self._dues: dict[str, _Dues] = {}
+
+    def put_off(self, charge_id: str, above: int, statements: int) -> None:
+        """Spread ``above``, units of 10^-scale, over this and the next statements.
+
+        In the subscription's last period nothing is put off.
+        """
+        if statements <= 1 or above <= 0 or self._last:
+            return
+        dues = self._dues.setdefault(charge_id, _Dues())
+        _, *later = equal_parts(above, statements)
+        dues.put_off += sum(later)
+        dues.later = _added(dues.later, later)
+
+    def book(self, sheet: Sheet, due_time: int) -> None:
+        """Book a line for each charge that puts something off or has something falling due."""
+        for charge_id in dict.fromkeys((*self._carried, *self._dues)):
+            due = self._due(charge_id)
+            put_off = self._dues[charge_id].put_off if charge_id in self._dues else 0
+            entries = _entries(sheet.unit, due, put_off)
+            sheet.book(
+                Step(
+                    charge_id,
+                    LineKind.SMOOTHING,
+                    ZERO,
+                    (due - put_off) * sheet.unit,
+                    entries,
+                    due_time=due_time,
+                )
+            )
+
+    def carry(self) -> dict[str, tuple[int, ...]]:
+        """Return what falls due in the next statements, soonest first; nothing after the last."""
+        if self._last:
+            return {}
+        carried: dict[str, tuple[int, ...]] = {}
+        for charge_id in dict.fromkeys((*self._carried, *self._dues)):
+            dues = self._dues.get(charge_id)
+            later = _added(self._carried.get(charge_id, ())[1:], dues.later if dues else ())
+            if any(later):
+                carried[charge_id] = tuple(later)
+        return carried
+
+    def _due(self, charge_id: str) -> int:
+        """Return what earlier statements put off until this one; all of it in the last period."""
+        carried = self._carried.get(charge_id, ())
+        return sum(carried) if self._last else sum(carried[:1])
+
+
+def _added(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    longest = max(len(one), len(other))
+    return [
+        (one[place] if place < len(one) else 0) + (other[place] if place < len(other) else 0)
+        for place in range(longest)
+    ]
+
+
+def _entries(unit: Fraction, due: int, put_off: int) -> tuple[ExactSlice, ...]:
+    entries = []
+    if put_off:
+        words = "falls due in later statements"
+        entries.append(exact_slice(-put_off * unit, SliceKind.PUT_OFF, label=words))
+    if due:
+        words = "put off by earlier statements"
+        entries.append(exact_slice(due * unit, SliceKind.FALLS_DUE, label=words))
+    return tuple(entries)

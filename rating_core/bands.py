@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rating_core.catalog import Charge
+from rating_core.catalog import Charge, ChargeModel, Plan
 from rating_core.units import INT64_MAX
 
 
@@ -44,3 +44,14 @@ def percentage_band(charge: Charge, scale: int) -> Band:
             threshold = -((-gap) // rate)
             ceiling_min = threshold if threshold <= INT64_MAX else None
     return Band(floor_max, ceiling_min)
+
+
+def plan_bands(plan: Plan) -> dict[str, dict[str, tuple[int | None, int | None]]]:
+    """Return the thresholds by which events are counted apart, by meter and charge (S3.4)."""
+    bands: dict[str, dict[str, tuple[int | None, int | None]]] = {}
+    for charge in plan.charges:
+        if charge.model is ChargeModel.PERCENTAGE and charge.clamps and charge.meter is not None:
+            band = percentage_band(charge, plan.meter(charge.meter).scale)
+            thresholds = (band.floor_max, band.ceiling_min)
+            bands.setdefault(charge.meter, {})[charge.id] = thresholds
+    return bands

@@ -3,6 +3,7 @@
 RatingError
 ├── PlanInvalid        a plan document with faults, all of them
 ├── UsageInvalid       usage that does not fit the plan
+├── ScenarioInvalid    a scenario file with faults, all of them (S12.2)
 ├── OutOfRange         an amount that does not fit int64 at its rounding scale (S1.2)
 ├── LogCorrupt         an entry that cannot be read, or does not continue its log
 ├── SnapshotInvalid    a snapshot that is damaged, or not of this machine (P10)
@@ -49,6 +50,12 @@ class UsageInvalid(_Faulty):
     """Usage does not fit the plan: unknown meter, too many decimals, undeclared dimension."""
 
     reason = "USAGE_INVALID"
+
+
+class ScenarioInvalid(_Faulty):
+    """A scenario file has faults; ``faults`` holds all of them in document order (S12.2)."""
+
+    reason = "SCENARIO_INVALID"
 
 
 class OutOfRange(RatingError):

@@ -1,7 +1,8 @@
-"""`ratewright check`: plans with their examples, and files of cases (S12.1)."""
+"""`ratewright check`: plans with their examples, files of cases, scenarios (S12)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from rating_server.cli.failure import CommandError, complain
 
 if TYPE_CHECKING:
     from rating_core.catalog import Example, Plan
+
+
+_SUFFIXES = (".yaml", ".yml", ".json", ".jsonl")
 
 
 @dataclass(slots=True)
@@ -45,14 +49,15 @@ class _Tally:
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
 def check(files: tuple[Path, ...]) -> None:
-    """Check plans (YAML, JSON) and cases (*.jsonl), and run their examples.
+    """Check plans and scenarios (YAML, JSON) and cases (*.jsonl), and run them.
 
-    Each valid plan, each of its examples and each case counts once. Faults, differences and
-    warnings go to standard error; the last line says how many passed and failed. Exit status: 0
-    none failed, 1 some failed, 2 some file cannot be read.
+    Each valid plan, each of its examples, each case and each scenario counts once. Of a folder all
+    files of these kinds below it are taken. Faults, differences and warnings go to standard error;
+    the last line says how many passed and failed. Exit status: 0 none failed, 1 some failed, 2
+    some file cannot be read.
     """
     tally = _Tally()
-    for path in files:
+    for path in _expanded(files, tally):
         if path.suffix == ".jsonl":
             _check_cases(path, tally)
         else:
@@ -62,6 +67,18 @@ def check(files: tuple[Path, ...]) -> None:
         raise CommandError(status=EXIT_BAD_INPUT)
     if tally.failed:
         raise CommandError(status=EXIT_FAILED)
+
+
+def _expanded(files: tuple[Path, ...], tally: _Tally) -> Iterator[Path]:
+    """Yield the files; for a folder those of known suffixes below it, in order of their paths."""
+    for path in files:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(f for f in path.rglob("*") if f.suffix in _SUFFIXES and f.is_file())
+        if not found:
+            tally.refuse(f"{path}: no {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file in it")
+        yield from found
 
 
 def _differences(plan: Plan, example: Example) -> list[str]:
@@ -119,11 +136,24 @@ def _check_document(path: Path, tally: _Tally) -> None:
         tally.refuse(str(error))
         return
     if isinstance(document, dict) and document.get("kind") == "scenario":
-        tally.refuse(f"{path}: scenario files are not supported by this version")
+        _check_scenario(str(path), document, tally)
     elif isinstance(document, dict) and "plan" in document and "charges" not in document:
         _check_case(str(path), document, tally)
     else:
         _check_plan(str(path), document, tally)
+
+
+def _check_scenario(name: str, document: object, tally: _Tally) -> None:
+    from rating_server.cli.scenario_check import load_scenario, run, words_of
+
+    scenario = load_scenario(document)
+    if isinstance(scenario, list):
+        tally.refuse(*[f"{name}: {line}" for line in scenario])
+        return
+    outcome = run(scenario)
+    for warning in outcome.warnings:
+        complain(f"{name}: warning: {warning}")
+    tally.count(name, [line for one in outcome.differences for line in words_of(one)])
 
 
 def _check_plan(name: str, document: object, tally: _Tally) -> None:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rating_core.bands import percentage_band
-from rating_core.catalog import ChargeModel, Plan
+from rating_core.bands import plan_bands
 from rating_core.metering.calls import CreateSubscription, Subscription
 from rating_core.metering.directory import subscription_from_facts
 from rating_server.usecases.context import (
@@ -58,7 +57,7 @@ async def create_subscription(
         billing_period=priced.plan.billing_period,
         late_usage=priced.plan.late_usage,
         start_time=start,
-        bands=_bands(priced.plan),
+        bands=plan_bands(priced.plan),
         request_id=request_id,
         asked={
             "customer": new.customer,
@@ -87,14 +86,3 @@ def _violations(new: NewSubscription, subscription_id: str, start: int) -> Itera
         yield Violation(where + "plan_version", "NEGATIVE", "expected 0 or more")
     if not _EARLIEST_START <= start < _LATEST_START:
         yield Violation(where + "start_time", "OUT_OF_RANGE", "expected the years 1970 to 9998")
-
-
-def _bands(plan: Plan) -> dict[str, dict[str, tuple[int | None, int | None]]]:
-    """Return the thresholds by which events are counted apart, by meter and charge (S3.4)."""
-    bands: dict[str, dict[str, tuple[int | None, int | None]]] = {}
-    for charge in plan.charges:
-        if charge.model is ChargeModel.PERCENTAGE and charge.clamps and charge.meter is not None:
-            band = percentage_band(charge, plan.meter(charge.meter).scale)
-            thresholds = (band.floor_max, band.ceiling_min)
-            bands.setdefault(charge.meter, {})[charge.id] = thresholds
-    return bands

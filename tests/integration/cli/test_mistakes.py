@@ -31,7 +31,11 @@ FILES = {
     "empty.yaml": "",
     "broken.json": '{"id": \n}',
     "list.yaml": "- 1\n",
-    "scenario.yaml": "kind: scenario\nid: s\n",
+    "scenario.yaml": (
+        "{kind: scenario, id: s, customer: acme, plans: [{id: p, currency: USD, billing_period: "
+        "month, charges: [{id: fee, model: flat_fee, amount: '1'}]}], "
+        "timeline: [{at: 2026-01-01T00:00:00Z, subscribe: {plan: q}}]}\n"
+    ),
     "empty.jsonl": "\n",
     "broken.jsonl": '{"id": "a"\n',
     "nocase.jsonl": '{"id": "a"}\n',
@@ -71,7 +75,7 @@ CASES = [
     ),
     ("no-file", ["check"], 2, "missing argument 'FILE...' (see `ratewright check --help`)"),
     ("absent-file", ["check", "none.yaml"], 2, "none.yaml: no such file or directory"),
-    ("directory", ["check", "."], 2, ".: is a directory"),
+    ("hollow-folder", ["check", "hollow"], 2, "hollow: no .yaml, .yml, .json or .jsonl file in it"),
     (
         "price-no-number",
         ["check", "price.yaml"],
@@ -121,7 +125,10 @@ CASES = [
         "scenario",
         ["check", "scenario.yaml"],
         2,
-        "scenario.yaml: scenario files are not supported by this version",
+        (
+            "scenario.yaml: timeline[0].subscribe.plan: expected one of the scenario's plans (p), "
+            "got q"
+        ),
     ),
     ("no-case", ["check", "empty.jsonl"], 2, "empty.jsonl: no case in it"),
     (
@@ -344,6 +351,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "latin.yaml").write_bytes(b"id: api\nname: caf\xe9\n")
     (tmp_path / "large.yaml").write_bytes(b"#" * (8 * 1024 * 1024 + 1))
     os.mkfifo(tmp_path / "fifo.csv")
+    (tmp_path / "hollow").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     return tmp_path

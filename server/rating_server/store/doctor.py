@@ -21,9 +21,11 @@ from redis.asyncio.connection import Connection
 from redis.exceptions import ResponseError
 
 from rating_core.errors import LogCorrupt
+from rating_core.metering.archive import paths_to, whole
 from rating_core.metering.entry import decode_body, decode_envelope
-from rating_core.metering.protocol import AckLevel
+from rating_core.metering.protocol import AckLevel, LogEntry, LogPage
 from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.recovery import in_log
 from rating_server.ports import StoreRefused, StoreUnavailable
 from rating_server.store import findings as judge
 from rating_server.store.adapter import LinkOptions
@@ -191,7 +193,7 @@ async def _logs(options: LinkOptions, files: ArchiveFiles | None) -> list[Findin
     for keys in (*(shard_keys(shard) for shard in range(stored.shards)), catalogue_keys()):
         try:
             async with log_reader(options, keys) as reader:
-                found += await _log(reader, keys, len(members), archive=files is not None)
+                found += await _log(reader, keys, len(members), files)
         except (LogCorrupt, StoreUnavailable, ValueError) as error:
             remedy = "run `ratewright verify`"
             found.append(Finding("log", f"log {keys.name}", State.FAIL, str(error), remedy))
@@ -209,20 +211,47 @@ def _servers(members: Sequence[Member]) -> list[Finding]:
     return [*found, *(judge.judge_ids(m.address, m.ids, m.most_ids) for m in told)]
 
 
-async def _log(reader: LogReader, keys: LogKeys, servers: int, *, archive: bool) -> list[Finding]:
+async def _log(
+    reader: LogReader, keys: LogKeys, servers: int, files: ArchiveFiles | None
+) -> list[Finding]:
     where = f"log {keys.name}"
     mark = await reader.mark()
-    first = [entry.version async for entry in reader.log(0, 1)]
+    first = [entry async for entry in reader.log(0, 1)]
     version, _ = await reader.head()
     entries, last = await reader.extent()
     size = await reader.memory()
     # An entry that was appended between the two reads is no fault.
     head = (version, last) if last < version else (last, last)
-    found = [judge.judge_log(where, entries, size, first[0] if first else 0, head, archive=archive)]
+    begins = first[0].version if first else 0
+    found = [judge.judge_log(where, entries, size, begins, head, archive=files is not None)]
+    if files is not None and begins > 1 and not await _leads(files, reader, first[0]):
+        words = f"it holds nothing that leads to entry {begins}, with which the log begins"
+        remedy = "name the archive of this store, or restore its files: no server can start so"
+        found.append(Finding("archive", where, State.FAIL, words, remedy))
     if keys != catalogue_keys():
         age = await _unfolded_age(reader, mark)
         found.append(judge.judge_fold(where, version, mark, age, servers))
     return found
+
+
+async def _leads(files: ArchiveFiles, reader: LogReader, first: LogEntry) -> bool:
+    """Whether an archive has, by the names of its files, what a trimmed log goes on from (P10)."""
+    listing = await asyncio.to_thread(files.listing, reader.log_name)
+    if listing.problem:
+        return True  # told of the archive as a whole
+    end = first.version - 1
+    for name in listing.snapshots:
+        if name.version == end and name.token == first.previous:
+            return True
+        if name.version > end:
+            page = LogPage(tuple([entry async for entry in reader.log(name.version - 1, 1)]))
+            if in_log(name, page):
+                return True
+    for path in paths_to(listing, end, first.previous):
+        begins = path[0].first - 1
+        if whole(path) or any(begins <= name.version < end for name in listing.snapshots):
+            return True
+    return False
 
 
 async def _unfolded_age(reader: LogReader, mark: int) -> int | None:

@@ -164,17 +164,35 @@ async def _verify(
                 _compare_with_mark(report, machine, hashes)
             if machine.version == head_version and machine.token != head_token:
                 report.broken("the head's token is not the last entry's")
+        read = True
     except LogCorrupt as error:
+        read = False
         report.broken(str(error))
     report.version = machine.version
     if machine.version < head_version:
+        read = False
         report.broken(f"the head is at {head_version}, the log at {machine.version}")
-    for version, keys_left in sorted(by_version.items()):
-        for key in keys_left:
+    if read:
+        _compare_beyond(report, machine, by_version)
+    elif by_version:
+        count = sum(map(len, by_version.values()))
+        report.broken(f"{count} hashes are not compared: the log cannot be read to where they are")
+    return report
+
+
+def _compare_beyond(
+    report: Verification, machine: Machine, by_version: dict[int, list[str]]
+) -> None:
+    """Hashes that reflect more than the whole log holds, as after a failover that lost its tail.
+
+    Never of a log that could not be read to its end: then it is the log that is wrong, or only the
+    place of its archive, and the hashes may be all that is left.
+    """
+    for version, keys in sorted(by_version.items()):
+        for key in keys:
             report.differences.append(f"{key}: at {version}, beyond the log")
             fields = dict(machine.hash_fields(key, 0))
             report.repairs.append(Repair(key, version, machine.version, fields))
-    return report
 
 
 def _new_ids(

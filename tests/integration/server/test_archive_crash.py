@@ -143,6 +143,7 @@ def test_kill_while_archiving(server_factory, road, tmp_path):
     for form in ("csv", "jsonl", "parquet"):
         assert_export_is_the_truth(server, sent, tmp_path / f"out.{form}")
     assert_damage_is_named_and_mended(server)
+    assert_a_missing_archive_spoils_nothing(server, tmp_path / "nothing")
     assert server.stop() == 0
     assert all(row["ok"] for row in table(server, "verify"))  # also when nothing runs
 
@@ -168,6 +169,20 @@ def assert_export_is_the_truth(server, sent: Sent, out: Path) -> None:
         if owner == customer and int(event_id.split("-")[1]) < until
     ]
     assert sorted(rows) == sorted(expected)
+
+
+def assert_a_missing_archive_spoils_nothing(server, place: Path) -> None:
+    """A log that cannot be read is no reason to write counters; the doctor sees it too (P10)."""
+    place.mkdir()
+    done = command(server, "rebuild", "--repair", "--archive", str(place))
+    assert done.returncode == 1
+    assert "the archive does not lead there" in done.stderr
+    assert "not compared" in done.stderr
+    assert all(row["ok"] for row in table(server, "verify"))
+    done = command(server, "doctor", "--archive", str(place))
+    assert done.returncode == 2
+    assert "it holds nothing that leads to entry" in done.stdout
+    assert command(server, "doctor").returncode == 0
 
 
 def assert_damage_is_named_and_mended(server) -> None:

@@ -74,11 +74,11 @@ class Control:
     sent again must have the same fingerprint. Empty: the body itself."""
 
     def body(self) -> dict[str, object]:
-        """Return the call as JSON values, without its request id and what was asked."""
+        """Return the call as JSON values, without its request id and what was recounted."""
         return {
             f.name: _json_value(getattr(self, f.name))
             for f in fields(self)
-            if f.name != "request_id"
+            if f.name not in ("request_id", "recount")
         }
 
     def fingerprint(self) -> str:
@@ -111,6 +111,21 @@ class Configure(Control):
     max_values: int = DEFAULT_MAX_VALUES
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RecountedParts:
+    """A customer's records from ``since`` on, counted anew into the parts after a change (S8.6).
+
+    ``version``: up to which the log was read; ``last``: the latest event time found; ``contract``:
+    the subscriptions that the parts are of; ``parts``: what is counted, as log-format.md says.
+    """
+
+    version: int
+    since: int
+    last: int
+    contract: list[dict[str, Any]]
+    parts: list[dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateSubscription(Control):
     """Put a customer on a plan version from ``start_time`` on, which may lie in the past (S7.7).
@@ -134,6 +149,7 @@ class CreateSubscription(Control):
     time_zone: str = UTC_NAME
     zone: ZoneTable | None = None
     anchor_day: int | None = None
+    recount: RecountedParts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +171,7 @@ class ChangePlan(Control):
     billing_period: BillingPeriod
     late_usage: LateUsage = LateUsage.REJECT
     bands: Bands = field(default_factory=dict)
+    recount: RecountedParts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +185,7 @@ class CancelSubscription(Control):
     customer: str
     subscription_id: str
     end_time: int | None = None
+    recount: RecountedParts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ change. A row of ``cold`` is touched by other meters than sum and count only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.catalog import Aggregation, Meter
-from rating_core.int128 import add_wide, multiply_signed, pair_value, subtract_wide
+from rating_core.int128 import (
+    add_wide,
+    multiply_signed,
+    pair_value,
+    subtract_wide,
+    words_of,
+)
 from rating_core.jit import kernel
 from rating_core.metering.records_entry import EntryMeter, RecordsEntry
 from rating_core.metering.snapshot import Arrays
@@ -238,6 +244,25 @@ class Cells:
                 self.orders[cell] = key
                 self._cold[cell, TIME] = time
                 self.rows[cell, VALUE] = additions.quantities[row]
+
+    def put(
+        self,
+        cell: int,
+        value: tuple[int, int],
+        moment: int,
+        latest: tuple[int, bytes] | None,
+        values: Mapping[str, int],
+        version: int,
+    ) -> None:
+        """Set all that a cell holds; ``value`` is its value and number of events (S8.6)."""
+        self.rows[cell, VALUE : VERSION + 1] = *value, version
+        self.orders.pop(cell, None)
+        if cell < self._cold.shape[0]:
+            time = 0
+            if latest is not None:
+                time, self.orders[cell] = latest
+            self._cold[cell] = *reversed(words_of(moment, 2)), time
+            self.values.put(int(self._heads[cell]), values, version)
 
     def moments(self, cells: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return int64[k, 2], the moment of each cell as a pair; 0 for ABSENT (−1)."""

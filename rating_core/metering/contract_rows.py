@@ -103,7 +103,7 @@ class Calendars:
             for number, table in enumerate(self.borders)
         ]
         ends = np.cumsum([table.size for table in tables], dtype=np.int64)
-        return np.concatenate(tables), ends
+        return np.concatenate([np.zeros(0, np.int64), *tables]), ends
 
 
 def rows_of_contract(

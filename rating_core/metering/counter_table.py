@@ -80,6 +80,12 @@ class CounterTable:
         customer, start = self.parts[row, :2].tolist()
         return customer, start
 
+    def parts_from(self, customer: int, since: int) -> list[int]:
+        """Return the rows of a customer's hashes whose part begins at ``since`` or later."""
+        held = self.parts[: self.part_table.count]
+        rows: list[int] = np.flatnonzero((held[:, 0] == customer) & (held[:, 1] >= since)).tolist()
+        return rows
+
     def keeps_buckets(self, row: int) -> bool:
         """Whether a meter of the period keeps buckets, so that it has a second hash."""
         return bool(self.parts[row, 5])

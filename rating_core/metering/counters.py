@@ -9,7 +9,7 @@ there, so a band's sum never exceeds its series' value.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -291,17 +291,27 @@ class Counters(CounterTable):
             charges = bands.get(entry.meters[meter].id)
             if not charges:
                 continue
-            begin = self.band_count
-            self.band_count += len(charges)
-            self.bands = grown(self.bands, self.band_count)
-            for band, (floor_max, ceiling_min) in enumerate(charges.values(), begin):
-                self.bands[band, 0] = floor_max is not None
-                self.bands[band, 1] = floor_max or 0
-                self.bands[band, 2] = ceiling_min is not None
-                self.bands[band, 3] = ceiling_min or 0
-            self.series.rows[row, 7] = begin
-            self.series.rows[row, 8] = len(charges)
-            self.band_charges[row] = tuple(charges)
+            self.open_bands(row, charges)
+
+    def open_bands(self, row: int, charges: Mapping[str, tuple[int | None, int | None]]) -> None:
+        """Give the series in ``row`` empty bands, of these charges only (S3.4)."""
+        begin = self.band_count
+        self.band_count += len(charges)
+        self.bands = grown(self.bands, self.band_count)
+        for band, (floor_max, ceiling_min) in enumerate(charges.values(), begin):
+            self.bands[band, 0] = floor_max is not None
+            self.bands[band, 1] = floor_max or 0
+            self.bands[band, 2] = ceiling_min is not None
+            self.bands[band, 3] = ceiling_min or 0
+        self.series.rows[row, 7] = begin
+        self.series.rows[row, 8] = len(charges)
+        self.band_charges[row] = tuple(charges)
+
+    def touch(self, part: int, version: int) -> None:
+        """Mark a hash as changed at ``version`` (P7)."""
+        self.parts[part, 4] = version
+        self.touched.append(np.array([part], np.int32))
+        self.touched_count += 1
 
     def _keep_touched(self, mark: int) -> NDArray[np.int32]:
         """Drop the parts last changed at or before ``mark``, and repetitions; return the rest."""

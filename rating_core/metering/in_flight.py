@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rating_core.counter import SeriesCounter
+from rating_core.metering.counter_dump import dump_counters, load_counters
 from rating_core.metering.counters import Counters
-from rating_core.metering.directory import Directory
+from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.entry import ControlEntry
 from rating_core.metering.key_table import ABSENT
 from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.recount import apply_recount
 from rating_core.metering.row_keys import RowKeys, customer_part_key
 from rating_core.metering.series_state import SeriesState, Span, counters_of, merged_states
 from rating_core.metering.shard_state import Folds
 from rating_core.metering.standing import StagedRecords
+from rating_core.metering.subscription import RECOUNT
 from rating_core.metering.subscription_calls import Counted
 
 
@@ -41,12 +41,6 @@ def add_entry(
     )
 
 
-def rows_of_customer(entry: RecordsEntry, customer: str) -> NDArray[np.int64]:
-    """Return the rows of one customer's records in an entry."""
-    codes = [code for code, name in enumerate(entry.customers) if name == customer]
-    return np.flatnonzero(np.isin(entry.codes[0], codes))
-
-
 @dataclass(frozen=True, slots=True)
 class InFlight:
     """Committed folds, and the staged entries on top of them, oldest first."""
@@ -58,20 +52,42 @@ class InFlight:
     def states(self, customer: str, start: int) -> list[SeriesState]:
         """Return the state of each series of the part that begins at ``start``, µs."""
         number = self.folds.directory.numbers.get(customer, ABSENT)
+        key = customer_part_key(self.folds.hash_key, customer, start)
         committed = self.folds.counters
-        states = committed.states(self.folds.part_row(customer, start), number, start)
+        if any(RECOUNT in entry.facts for entry in self.controls):
+            # Rare beyond words, and so done on a copy: a close while a change is in flight.
+            committed = Counters()
+            load_counters(committed, dump_counters(self.folds.counters))
+            self._recount(committed)
+        states = committed.states(committed.part_row(key), number, start)
         if not self.records:
             return states
         # A close is rare: folding its customer's staged records on a copy keeps this path
         # simple. Those of earlier parts too: they move the level that this one begins with.
         scratch = Counters()
         for earlier in self.records:
-            rows = rows_of_customer(earlier.entry, customer)
+            rows = earlier.entry.rows_of(customer)
             if rows.size:
                 entry, keys = earlier.entry.take(rows), earlier.keys.take(rows)
                 add_entry(scratch, self.folds.directory, entry, keys, 1, self.controls)
-        row = scratch.part_row(customer_part_key(self.folds.hash_key, customer, start))
-        return merged_states(states, scratch.states(row, number, start))
+        return merged_states(states, scratch.states(scratch.part_row(key), number, start))
+
+    def recounted(self) -> Counters | None:
+        """Return what staged changes have counted anew, alone; ``None`` where none has (S8.6)."""
+        if not any(RECOUNT in entry.facts for entry in self.controls):
+            return None
+        scratch = Counters()
+        self._recount(scratch)
+        return scratch
+
+    def _recount(self, counters: Counters) -> None:
+        view = DirectoryView(self.folds.directory, self.controls)
+        for entry in self.controls:
+            if RECOUNT in entry.facts:
+                customer = entry.facts["customer"]
+                number = self.folds.directory.numbers.get(customer, ABSENT)
+                contract, facts = view.contract(customer), entry.facts[RECOUNT]
+                apply_recount(counters, self.folds.hash_key, customer, number, contract, facts, 1)
 
     def series(self, customer: str, span: Span) -> tuple[SeriesCounter, ...]:
         """Return the counters of one part (P4)."""
@@ -84,7 +100,7 @@ class InFlight:
         if number is not None:
             last, version = self.folds.counters.last_counted(number)
         for earlier in self.records:
-            instants = earlier.entry.words[1, rows_of_customer(earlier.entry, customer)]
+            instants = earlier.entry.words[1, earlier.entry.rows_of(customer)]
             if instants.size:
                 staged = True
                 last = int(instants.max()) if last is None else max(last, int(instants.max()))

@@ -90,6 +90,12 @@ class RecordsEntry:
         """Return the entry as that of numbered batches (P12)."""
         return replace(self, producers=facts)
 
+    def rows_of(self, customer: str) -> NDArray[np.int64]:
+        """Return the rows of one customer's records."""
+        codes = [code for code, name in enumerate(self.customers) if name == customer]
+        rows: NDArray[np.int64] = np.flatnonzero(np.isin(self.codes[0], codes))
+        return rows
+
     def take(self, rows: NDArray[np.int64]) -> RecordsEntry:
         """Return the entry of ``rows`` alone, with the same dictionaries."""
         event_ids, ends = take_ids(self.event_ids, self.ends, rows)

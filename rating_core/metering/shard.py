@@ -56,6 +56,7 @@ from rating_core.metering.producers import (
 )
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
 from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.recount import apply_recount
 from rating_core.metering.row_keys import RowKeys, entry_keys
 from rating_core.metering.sequenced import (
     ProducerCall,
@@ -75,6 +76,7 @@ from rating_core.metering.shard_state import (
 )
 from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot
 from rating_core.metering.standing import StagedRecords, standing_before
+from rating_core.metering.subscription import RECOUNT
 from rating_core.metering.subscription_calls import Counted
 from rating_core.units import INT64_MIN
 
@@ -210,7 +212,13 @@ class UsageShard:
                 decision.find(partial(find_ids, earlier.provisional.ids))
             decision.find(self.ids.find)
         return decision.settle(
-            standing_before(self._counters, decision.distinct, staged, weighted=decision.weighted)
+            standing_before(
+                self._counters,
+                decision.distinct,
+                staged,
+                weighted=decision.weighted,
+                recounted=self._in_flight().recounted() if controls else None,
+            )
         )
 
     def _provisional_series(self, customer: str, span: Span) -> tuple[SeriesCounter, ...]:
@@ -270,6 +278,7 @@ class UsageShard:
         if isinstance(entry, ControlEntry):
             try:
                 self._directory.apply(entry)
+                self._recount(entry, version)
             except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise LogCorrupt(f"control entry does not fit: {error}") from error
         elif isinstance(entry, ProducerEntry):
@@ -282,6 +291,17 @@ class UsageShard:
             add_entry(self._counters, self._directory, entry, keys, version, ())
         self.ids.expire(now, self._directory.settings.window_us)
         self.version, self.token, self.now = version, token, now
+
+    def _recount(self, entry: ControlEntry, version: int) -> None:
+        """Put the counters in force that a change dated back has counted anew (S8.6)."""
+        recount = entry.facts.get(RECOUNT)
+        if recount is not None:
+            customer = entry.facts["customer"]
+            number = self._directory.numbers[customer]
+            contract = self._directory.contract(customer)
+            apply_recount(
+                self._counters, self.hash_key, customer, number, contract, recount, version
+            )
 
     # --- reading ---------------------------------------------------------------------------------
 

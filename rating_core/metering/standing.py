@@ -91,17 +91,29 @@ class StagedRecords:
 
 
 def standing_before(
-    counters: Counters, keys: BatchKeys, staged: Sequence[StagedRecords], *, weighted: bool
+    counters: Counters,
+    keys: BatchKeys,
+    staged: Sequence[StagedRecords],
+    *,
+    weighted: bool,
+    recounted: Counters | None = None,
 ) -> Standing:
     """Return what stands before a batch: committed, overlaid by staged entries, newest last.
 
-    ``weighted``: whether the batch has records of weighted_sum meters.
+    ``weighted``: whether the batch has records of weighted_sum meters. ``recounted``: what staged
+    changes dated back have counted anew; no staged record of their customers stands before them.
     """
     series_count, value, exists = counters.provisional(keys.parts, keys.series)
+    if recounted is not None:
+        parts, sums, known = recounted.provisional(keys.parts, keys.series)
+        series_count = np.maximum(series_count, parts)
+        value, exists = np.where(known, sums, value), exists | known
     value_count, value_seen = np.zeros(0, np.int64), np.zeros(0, np.bool_)
     if keys.values.size:
         value_count, value_seen = counters.seen(keys.parts, keys.values)
     moments = counters.moments(keys.series) if weighted else np.zeros((0, 2), np.int64)
+    if weighted and recounted is not None:
+        moments = np.where(known[:, None], recounted.moments(keys.series), moments)
     standing = Standing(series_count, value, exists, value_count, value_seen, moments)
     for earlier in staged:
         standing = standing.overlaid(earlier.provisional, keys)

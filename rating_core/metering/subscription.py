@@ -24,6 +24,9 @@ MIGRATE_PLAN = "migrate_plan"
 ZONE_TABLE = "zone_table"
 """Key of the facts of a subscription that brings the table of its zone into the log (S8.1)."""
 
+RECOUNT = "recount"
+"""Key of the facts of a change dated before counted records: those, counted anew (S8.6)."""
+
 Contract = tuple[Subscription, ...]
 """All subscriptions of one customer, by start."""
 Zones = Mapping[str, ZoneTable]
@@ -101,6 +104,11 @@ def subscription_from_facts(facts: Mapping[str, Any], zones: Zones | None = None
         anchor_day=facts.get("anchor_day"),
         zone=zone,
     )
+
+
+def facts_of(contract: Contract) -> list[dict[str, Any]]:
+    """Return a customer's subscriptions as JSON values, to compare them."""
+    return [subscription_facts(subscription) for subscription in contract]
 
 
 def touches(entry: ControlEntry, customer: str) -> bool:

@@ -19,6 +19,7 @@ from rating_core.metering.calls import (
     CreateSubscription,
     MigratePlan,
     Phase,
+    RecountedParts,
     Subscription,
 )
 from rating_core.metering.decide import FUTURE_US
@@ -30,13 +31,16 @@ from rating_core.metering.subscription import (
     CHANGE_PLAN,
     CREATE_SUBSCRIPTION,
     MIGRATE_PLAN,
+    RECOUNT,
     ZONE_TABLE,
     Contract,
     changed,
+    facts_of,
     phase_facts,
     subscription_facts,
 )
 from rating_core.period import INSTANT_MAX, INSTANT_MIN
+from rating_core.zone import ZoneTable
 
 SUBSCRIPTION_CALLS = (CreateSubscription, ChangePlan, CancelSubscription, MigratePlan)
 Outcome = tuple[ControlAnswer, ControlEntry | None]
@@ -112,7 +116,13 @@ def _create(
     entry = ControlEntry(CREATE_SUBSCRIPTION, call.request_id, fingerprint, facts, value)
     if not contract:
         return ControlAnswer(True, "", value), entry
-    return _checked(entry, call.start_time, call.start_time, counted_of(call.customer))
+    after: Contract = changed(contract, entry, {**view.zones(), **_brought(call)})
+    instant = call.start_time
+    return _checked(entry, instant, instant, after, call.recount, counted_of(call.customer))
+
+
+def _brought(call: CreateSubscription) -> dict[str, ZoneTable]:
+    return {} if call.zone is None else {call.zone.digest: call.zone}
 
 
 def _change_plan(
@@ -134,7 +144,7 @@ def _change_plan(
         **phase_facts(phase),
     }
     entry = ControlEntry(CHANGE_PLAN, call.request_id, fingerprint, facts, {})
-    return _changing(entry, subscription, instant, view, counted_of)
+    return _changing(entry, subscription, instant, view, call.recount, counted_of)
 
 
 def _cancel(
@@ -158,7 +168,7 @@ def _cancel(
         "end_time": instant,
     }
     entry = ControlEntry(CANCEL_SUBSCRIPTION, call.request_id, fingerprint, facts, {})
-    return _changing(entry, subscription, instant, view, counted_of)
+    return _changing(entry, subscription, instant, view, call.recount, counted_of)
 
 
 def _migrate(call: MigratePlan, now: int, fingerprint: str) -> Outcome:
@@ -175,6 +185,7 @@ def _changing(
     subscription: Subscription,
     instant: int,
     view: DirectoryView,
+    recount: RecountedParts | None,
     counted_of: CountedOf,
 ) -> Outcome:
     """Return the outcome of a change of a subscription from an instant on (S8.6)."""
@@ -186,11 +197,30 @@ def _changing(
     made = next(one for one in after if one.subscription_id == name)
     answering = replace(entry, value=subscription_facts(made))
     since = part_at(subscription, instant).start if subscription.holds(instant) else instant
-    return _checked(answering, instant, since, counted_of(customer))
+    return _checked(answering, instant, since, after, recount, counted_of(customer))
 
 
-def _checked(entry: ControlEntry, instant: int, since: int, counted: Counted) -> Outcome:
+def _checked(
+    entry: ControlEntry,
+    instant: int,
+    since: int,
+    after: Contract,
+    recount: RecountedParts | None,
+    counted: Counted,
+) -> Outcome:
     """Refuse a change dated before records that are counted, unless it re-splits them (S8.6)."""
-    if counted.last is not None and counted.last >= instant:
-        return refused("RECOUNT_NEEDED", instant=instant, since=since)
-    return ControlAnswer(True, "", entry.value), entry
+    if counted.last is None or counted.last < instant:
+        return ControlAnswer(True, "", entry.value), entry
+    fits = recount is not None and recount.since == since and recount.contract == facts_of(after)
+    if recount is None or not fits or counted.staged or counted.version > recount.version:
+        # The log may hold more records by now: whoever asked reads on, and asks again.
+        needed = {"instant": instant, "since": since, "contract": facts_of(after)}
+        return refused("RECOUNT_NEEDED", **needed)
+    carried = {
+        "version": recount.version,
+        "since": since,
+        "last": recount.last,
+        "parts": recount.parts,
+    }
+    changing = replace(entry, facts={**entry.facts, RECOUNT: carried})
+    return ControlAnswer(True, "", entry.value), changing

@@ -6,7 +6,7 @@ all buckets. The texts are kept: they are what unions over series, hashes and sn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,6 +184,19 @@ class UniqueValues:
         if number == len(self._texts):
             self._texts.append(text)
         return number
+
+    def put(self, head: int, counts: Mapping[str, int], version: int) -> None:
+        """Set the number of records of each value of the list at ``head``, 0 if not named.
+
+        LookupError for a value that the list lacks.
+        """
+        left = dict(counts)
+        while head:
+            row = self._values[head - 1]
+            row[3:5] = left.pop(self._texts[int(row[WORD])], 0), version
+            head = int(row[2])
+        if left:
+            raise LookupError("values of a cell that were never counted there")
 
     def of_cell(self, head: int, after: int = -1) -> Iterator[tuple[str, int]]:
         """Yield (value, number of records) of the list that begins at ``head``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,7 +33,7 @@ _PLAN = {
 }
 
 
-class Installation:
+class Installation(ABC):
     """Servers over one store, and the truth of what they must hold."""
 
     name = ""
@@ -48,17 +49,17 @@ class Installation:
         """Return the addresses that clients are given."""
         return [f"127.0.0.1:{port}" for server in self.servers for port in server.ports]
 
+    @abstractmethod
     def store_words(self) -> tuple[str, ...]:
         """Return the options that name store and archive to a command."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self) -> None:
         """Start all of it and subscribe the customers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def heal(self) -> None:
         """Start all that is dead."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """End all of it."""

@@ -82,16 +82,15 @@ def _compiled(result: Any, arity: int, emit: _Emit) -> Callable[[F], F]:
 
     code = result(*[types.int64] * arity), generate
     inline: Any = None
-    # lambdas: Numba wants the same names, and no annotations, in a typing function and its result
     if arity == 2:
         two: Any = intrinsic(lambda _, x, y: code)
-        inline = lambda x, y: lambda x, y: two(x, y)  # noqa: E731, PLW0108 - as said above
+        inline = lambda x, y: lambda x, y: two(x, y)  # noqa: E731, PLW0108 - Numba wants the same names, and no annotations, in both
     elif arity == 3:
         three: Any = intrinsic(lambda _, x, y, z: code)
-        inline = lambda x, y, z: lambda x, y, z: three(x, y, z)  # noqa: E731, PLW0108 - as above
+        inline = lambda x, y, z: lambda x, y, z: three(x, y, z)  # noqa: E731, PLW0108 - Numba wants the same names, and no annotations, in both
     else:
         four: Any = intrinsic(lambda _, w, x, y, z: code)
-        inline = lambda w, x, y, z: lambda w, x, y, z: four(w, x, y, z)  # noqa: E731, PLW0108 - as above
+        inline = lambda w, x, y, z: lambda w, x, y, z: four(w, x, y, z)  # noqa: E731, PLW0108 - Numba wants the same names, and no annotations, in both
 
     def decorate(twin: F) -> F:
         overload(twin, inline="always")(inline)

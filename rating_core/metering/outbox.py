@@ -5,6 +5,7 @@ The state machine above it is `settlement.py`, the events are in `session.py`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -27,7 +28,7 @@ from rating_core.metering.protocol import (
 )
 
 
-class Outbox:
+class Outbox(ABC):
     """Calls, entries in flight and answers of one session, and its output."""
 
     def __init__(
@@ -93,11 +94,13 @@ class Outbox:
             lambda reply: self._on_check(verification, reply),
         )
 
+    @abstractmethod
     def _on_commit(self, batch: Batch, reply: HeadReply) -> None:
-        raise NotImplementedError
+        """Take the reply to a commit."""
 
+    @abstractmethod
     def _on_check(self, verification: Verification, reply: HeadReply) -> None:
-        raise NotImplementedError
+        """Take the reply to a check."""
 
     # --- answers ---------------------------------------------------------------------------------
 

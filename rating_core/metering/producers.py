@@ -135,7 +135,8 @@ class _Producer:
 class Producers:
     """Committed state of all producers of a shard."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = PRODUCERS_MAX) -> None:
+        self.most = most
         self._producers: dict[str, _Producer] = {}
 
     def __len__(self) -> int:
@@ -235,7 +236,7 @@ class ProducerView:
         if producer in self._committed or producer in self._staged:
             return False
         new = sum(name not in self._committed for name in self._staged)
-        return len(self._committed) + new >= PRODUCERS_MAX
+        return len(self._committed) + new >= self._committed.most
 
     def borne_out(
         self, producer: str, confirmed: int, own: Sequence[int], known_mark: int

@@ -9,11 +9,17 @@ import pytest
 
 from rating_core.catalog import Aggregation, BillingPeriod, Meter
 from rating_core.errors import LogCorrupt
-from rating_core.metering import producers, sequenced
+from rating_core.metering import sequenced
 from rating_core.metering.batch import RecordBatch, RejectReason
 from rating_core.metering.calls import DAY_US
 from rating_core.metering.entry import decode_body, encode_producers
-from rating_core.metering.producers import GetProducer, ProducerEntry, ProducerFact, ProducerState
+from rating_core.metering.producers import (
+    GetProducer,
+    ProducerEntry,
+    ProducerFact,
+    Producers,
+    ProducerState,
+)
 from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.sequenced import ProducerCall, SequencedCall, batch_checksum
@@ -252,10 +258,10 @@ def test_only_like_calls_share_an_entry():
     assert joined == [[True, False, False], [False, True, False], [False, False, True]]
 
 
-def test_too_many_producers(monkeypatch):
+def test_too_many_producers():
     """Producers are remembered for ever, so there is a limit; known ones go on."""
-    monkeypatch.setattr(producers, "PRODUCERS_MAX", 1)
     log = Log()
+    log.shard._producers = Producers(most=1)
     assert log.send(1).error == ""
     assert log.call(ProducerCall(producer="q", epoch=1)).error == sequenced.TOO_MANY
     assert log.send(2).error == ""

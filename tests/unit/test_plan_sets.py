@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, cast
 import pytest
 
 from rating_core.catalog import Aggregation, Meter
-from rating_server.usecases import plan_sets
 from rating_server.usecases.context import Context
 from rating_server.usecases.failure import Failure, InvalidRequest
 from rating_server.usecases.plan_sets import PlanSets, StatedPlan
@@ -20,9 +19,9 @@ class Catalogue(NamedTuple):
     meters: dict[str, Meter]
 
 
-def plan_sets_on(meters: dict[str, Meter]) -> PlanSets:
+def plan_sets_on(meters: dict[str, Meter], **limits: int) -> PlanSets:
     """Plan sets of a server whose catalogue has these meters."""
-    return PlanSets(Context(cast("Any", Catalogue(meters)), lambda: 0, lambda _: 2))
+    return PlanSets(Context(cast("Any", Catalogue(meters)), lambda: 0, lambda _: 2), **limits)
 
 
 def stated(plan_id: str, tier_count: int) -> StatedPlan:
@@ -39,12 +38,11 @@ def stated(plan_id: str, tier_count: int) -> StatedPlan:
     return StatedPlan(plan_id.encode(), document)
 
 
-def test_few_large_sets_are_kept_and_many_small_ones(monkeypatch):
+def test_few_large_sets_are_kept_and_many_small_ones():
     """The cache is bounded by what the sets take, not by how many they are."""
-    monkeypatch.setattr(plan_sets, "_CACHED_BYTES_MAX", 300_000)
 
     async def kept(tier_count: int) -> int:
-        sets = plan_sets_on({})
+        sets = plan_sets_on({}, cached_bytes_max=300_000)
         first = [await sets.get([stated(f"p{n}", tier_count)]) for n in range(20)]
         again = [await sets.get([stated(f"p{n}", tier_count)]) for n in reversed(range(20))]
         return sum(one is other for one, other in zip(first, reversed(again), strict=True))
@@ -53,12 +51,11 @@ def test_few_large_sets_are_kept_and_many_small_ones(monkeypatch):
     assert asyncio.run(kept(200)) == 2
 
 
-def test_sets_in_use_bound_what_is_compiled(monkeypatch):
+def test_sets_in_use_bound_what_is_compiled():
     """While other streams hold their plans there is no room for more; later there is."""
-    monkeypatch.setattr(plan_sets, "_LIVE_BYTES_MAX", 300_000)
 
     async def run() -> None:
-        sets = plan_sets_on({})
+        sets = plan_sets_on({}, live_bytes_max=300_000)
         held = [await sets.get([stated(f"p{n}", 200)]) for n in range(2)]
         with pytest.raises(Failure) as caught:
             await sets.get([stated("more", 200)])

@@ -249,8 +249,9 @@ class Delivery:
             self._waiting.append(batch)
 
     def put_reported(self, payload: Payload) -> None:
-        """Take a batch that has its result and may be asked for again; only numbered ones are."""
-        raise NotImplementedError("only numbered batches are kept after their result")
+        """Take a batch that has its result and may be asked for again; TypeError: not numbered."""
+        kept = f"{payload.record_count} records"
+        raise TypeError(f"only numbered batches are kept after their result, not {kept}")
 
     @property
     def kept_bytes(self) -> int:

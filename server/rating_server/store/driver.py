@@ -134,7 +134,7 @@ class SessionDriver:
         self._cancel_timers()
         self._fail_waiting("the server is stopping")
 
-    async def call(self, call: object, timeout: float | None = None) -> object:  # noqa: ASYNC109
+    async def call(self, call: object, timeout: float | None = None) -> object:  # noqa: ASYNC109 - the limit is told in the error
         """Have the machine decide ``call``; return its answer when it has the ack level.
 
         StoreUnavailable after ``timeout`` seconds (default: the deadline of store calls): the call
@@ -142,7 +142,7 @@ class SessionDriver:
         """
         return await self._wait(self.post, call, timeout)
 
-    async def ask(self, question: object, timeout: float | None = None) -> object:  # noqa: ASYNC109
+    async def ask(self, question: object, timeout: float | None = None) -> object:  # noqa: ASYNC109 - the limit is told in the error
         """Return the answer of the state that was the newest after the question came."""
         return await self._wait(self._post_question, question, timeout)
 

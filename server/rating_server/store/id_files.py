@@ -36,10 +36,16 @@ _LOCK = "lock"
 
 
 class IdFiles:
-    """The files of one server process below ``place``, from the first `write` to `close`."""
+    """The files of one server process below ``place``, from the first `write` to `close`.
 
-    def __init__(self, place: Path) -> None:
+    ``reserve`` takes all blocks of a file before it is written: descriptor, offset, bytes.
+    """
+
+    def __init__(
+        self, place: Path, reserve: Callable[[int, int, int], None] = os.posix_fallocate
+    ) -> None:
         self._place = place
+        self._reserve = reserve
         self._own: Path | None = None
         self._lock: FileLock | None = None
         self._serial = 0
@@ -80,7 +86,7 @@ class IdFiles:
         try:
             with draft.open("w+b") as file:
                 # All blocks now: a disk that fills up later would kill a writer through its map.
-                os.posix_fallocate(file.fileno(), 0, size)
+                self._reserve(file.fileno(), 0, size)
                 memory = mmap.mmap(file.fileno(), size)
                 write_run(sources, segment, memory)
                 memory.flush()

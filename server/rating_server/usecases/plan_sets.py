@@ -61,9 +61,20 @@ class PlanSet:
 
 
 class PlanSets:
-    """Compiles sets of plans and keeps the latest used ones."""
+    """Compiles sets of plans and keeps the latest used ones.
 
-    def __init__(self, context: Context) -> None:
+    ``cached_bytes_max``: most bytes of the sets kept; ``live_bytes_max``: of all sets.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        cached_bytes_max: int = _CACHED_BYTES_MAX,
+        live_bytes_max: int = _LIVE_BYTES_MAX,
+    ) -> None:
+        self._cached_bytes_max = cached_bytes_max
+        self._live_bytes_max = live_bytes_max
         self._context = context
         self._sets: dict[tuple[PlanKey, ...], PlanSet] = {}
         self._live: WeakSet[PlanSet] = WeakSet()
@@ -184,14 +195,14 @@ class PlanSets:
 
     def _make_room(self, size: int) -> None:
         """Drop cached sets until ``size`` more bytes fit; Failure TOO_MUCH_IN_FLIGHT."""
-        while self._held() + size > _LIVE_BYTES_MAX and self._sets:
+        while self._held() + size > self._live_bytes_max and self._sets:
             del self._sets[next(iter(self._sets))]
-        if self._held() + size > _LIVE_BYTES_MAX:
+        if self._held() + size > self._live_bytes_max:
             raise Failure(
                 "TOO_MUCH_IN_FLIGHT",
-                f"the plans that streams use take more than {_LIVE_BYTES_MAX} bytes;"
+                f"the plans that streams use take more than {self._live_bytes_max} bytes;"
                 " try again later",
-                max_bytes=str(_LIVE_BYTES_MAX),
+                max_bytes=str(self._live_bytes_max),
             )
 
     def _held(self) -> int:
@@ -200,7 +211,7 @@ class PlanSets:
     def _forget(self) -> None:
         """Drop the sets used longest ago, but never the latest."""
         held = sum(each.size for each in self._sets.values())
-        while len(self._sets) > 1 and held > _CACHED_BYTES_MAX:
+        while len(self._sets) > 1 and held > self._cached_bytes_max:
             oldest = next(iter(self._sets))
             held -= self._sets.pop(oldest).size
 

@@ -152,24 +152,26 @@ def test_files_of_dead_processes_are_removed(tmp_path):
     assert known(run, identities(1000)).all()
 
 
-def test_a_disk_without_room_keeps_ids_in_memory(tmp_path, monkeypatch):
+def test_a_disk_without_room_keeps_ids_in_memory(tmp_path):
     """Nothing is lost when files cannot be written; beyond 1.5 limits new ids are refused."""
+    full = [True]
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def reserve(*place):
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.posix_fallocate(*place)
 
     async def scenario():
         machine, rows = Machine(), identities(40_000)
-        spill = IdSpill(IdFiles(tmp_path), LIMIT)
+        spill = IdSpill(IdFiles(tmp_path, reserve), LIMIT)
         spill.watch(machine)
         spill.start()
         machine.ids.insert(rows, 5, None)
-        monkeypatch.setattr(os, "posix_fallocate", full)
         await settle(spill)
         assert machine.ids.stopped
         assert known(machine.ids, rows).all()
         assert list(tmp_path.glob("ids-*/*")) == list(tmp_path.glob("ids-*/lock"))
-        monkeypatch.undo()
+        full[0] = False
         await settle(spill)
         await settle(spill)
         assert not machine.ids.stopped

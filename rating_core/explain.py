@@ -112,17 +112,22 @@ def _booked_amount(
 
 
 def booked_line(
-    scale: int, line_id: str, kind: LineKind, amount: int, entries: Sequence[ExactSlice]
+    scale: int,
+    line_id: str,
+    kind: LineKind,
+    amount: int,
+    entries: Sequence[ExactSlice],
+    residue_max: int = 1,
 ) -> Line:
     """Return the line with its slices and, if any is left, the rounding residue.
 
     ``amount`` is in units of 10^-``scale``. Raises SliceMismatchError if the slices differ from it
-    by more than rounding.
+    by more than ``residue_max`` units.
     """
     unit = Fraction(1, 10**scale)
     exact = sum((entry.amount for entry in entries), _ZERO)
     # two roundings make a line at stage `line`, a cut and at most one unit at stage `statement`
-    if abs(amount * unit - exact) > unit:
+    if abs(amount * unit - exact) > residue_max * unit:
         raise SliceMismatchError(
             f"line {line_id} ({kind}): {amount} units booked, {exact} explained"
         )

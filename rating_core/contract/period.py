@@ -73,8 +73,8 @@ def price_period(
             at_zero = pricer.amount_at_zero() if charge.smoothing_periods > 1 else ZERO
             amount = pricer.book(sheet, counters_of(part, charge))
             uncovered.amounts[number, charge.id] = amount
-            above = sheet.rounded(max(amount - at_zero, ZERO))
-            smoothing.put_off(charge.id, above, charge.smoothing_periods)
+            above = sheet.rounded(amount) - sheet.rounded(at_zero)
+            smoothing.spread(charge.id, above, charge.smoothing_periods)
     smoothing.book(sheet, period.end)
     commitments = PeriodCommitments(period, pricers, calendar, now)
     commitments.book(sheet, uncovered, carry.terms)

@@ -98,16 +98,17 @@ class Sheet:
 
     def lines(self) -> tuple[Line, ...]:
         """Return the explained lines; those of 0 are left out, but for models and commitments."""
-        return tuple(
-            replace(
-                booked_line(self.rounding.scale, step.id, step.kind, amount, step.entries),
-                part=step.part,
-                charge_id=step.charge_id,
-                due_time=step.due_time,
-            )
-            for step, amount in self.amounts()
-            if amount or step.kind in _ALWAYS_SHOWN
-        )
+        lines = []
+        for step, amount in self.amounts():
+            if not amount and step.kind not in _ALWAYS_SHOWN:
+                continue
+            # what earlier statements booked of a term was rounded for itself
+            residue_max = 2 if step.memo else 1
+            scale, entries = self.rounding.scale, step.entries
+            line = booked_line(scale, step.id, step.kind, amount, entries, residue_max)
+            part, charge_id, due_time = step.part, step.charge_id, step.due_time
+            lines.append(replace(line, part=part, charge_id=charge_id, due_time=due_time))
+        return tuple(lines)
 
     def _fitting(self, units: int) -> int:
         if not fits_int64(units):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 from rating_core.contract.sheet import Sheet, Step
@@ -14,9 +14,9 @@ ZERO = Fraction(0)
 
 
 @dataclass(slots=True)
-class _Dues:
-    put_off: int = 0
-    later: list[int] = field(default_factory=list)
+class _Above:
+    amount: int
+    statements: int
 
 
 def equal_parts(amount: int, count: int) -> list[int]:
@@ -34,25 +34,24 @@ class Smoothing:
     def __init__(self, carried: Mapping[str, tuple[int, ...]], *, last: bool) -> None:
         self._carried = carried
         self._last = last
-        self._dues: dict[str, _Dues] = {}
+        self._above: dict[str, _Above] = {}
 
-    def put_off(self, charge_id: str, above: int, statements: int) -> None:
-        """Spread ``above``, units of 10^-scale, over this and the next statements.
+    def spread(self, charge_id: str, amount: int, statements: int) -> None:
+        """Spread what a part has above the included units, units of 10^-scale.
 
-        In the subscription's last period nothing is put off.
+        What the parts of a period have of a charge is spread as one amount, over as many statements
+        as the last of them says. In the subscription's last period nothing is put off.
         """
-        if statements <= 1 or above <= 0 or self._last:
+        if statements <= 1 or amount <= 0 or self._last:
             return
-        dues = self._dues.setdefault(charge_id, _Dues())
-        _, *later = equal_parts(above, statements)
-        dues.put_off += sum(later)
-        dues.later = _added(dues.later, later)
+        above = self._above.setdefault(charge_id, _Above(0, statements))
+        above.amount += amount
+        above.statements = statements
 
     def book(self, sheet: Sheet, due_time: int) -> None:
         """Book a line for each charge that puts something off or has something falling due."""
-        for charge_id in dict.fromkeys((*self._carried, *self._dues)):
-            due = self._due(charge_id)
-            put_off = self._dues[charge_id].put_off if charge_id in self._dues else 0
+        for charge_id in dict.fromkeys((*self._carried, *self._above)):
+            due, put_off = self._due(charge_id), sum(self._later(charge_id))
             entries = _entries(sheet.unit, due, put_off)
             sheet.book(
                 Step(
@@ -70,12 +69,16 @@ class Smoothing:
         if self._last:
             return {}
         carried: dict[str, tuple[int, ...]] = {}
-        for charge_id in dict.fromkeys((*self._carried, *self._dues)):
-            dues = self._dues.get(charge_id)
-            later = _added(self._carried.get(charge_id, ())[1:], dues.later if dues else ())
+        for charge_id in dict.fromkeys((*self._carried, *self._above)):
+            later = _added(self._carried.get(charge_id, ())[1:], self._later(charge_id))
             if any(later):
                 carried[charge_id] = tuple(later)
         return carried
+
+    def _later(self, charge_id: str) -> list[int]:
+        """Return what of this period falls due in the next statements."""
+        above = self._above.get(charge_id)
+        return [] if above is None else equal_parts(above.amount, above.statements)[1:]
 
     def _due(self, charge_id: str) -> int:
         """Return what earlier statements put off until this one; all of it in the last period."""

@@ -18,7 +18,10 @@ from google.protobuf.message import Message
 
 from ratewright.v1 import plan_pb2
 
-_OUTPUT_ONLY = {"Plan": ("name", "version", "create_time"), "Meter": ("name", "create_time")}
+_OUTPUT_ONLY = {
+    "Plan": ("name", "version", "create_time", "effective_time", "existing_effective_time"),
+    "Meter": ("name", "create_time"),
+}
 _MAY_BE_EMPTY = ("unit",)
 _NEVER_EMPTY = ("covers", "schedule")
 """Lists whose absence means a default, so that an empty one would be taken for it (S5)."""
@@ -361,7 +364,7 @@ def _message_document(message: Message) -> Any:
 def plan_to_document(plan: plan_pb2.Plan) -> dict[str, Any]:
     """Return the document of a plan, scalars as text; `plan_from_document` reads it back (S2).
 
-    Output-only fields (name, version, create_time) are left out.
+    Output-only fields (name, version, times) are left out.
     """
     document: dict[str, Any] = _message_document(plan)
     return document

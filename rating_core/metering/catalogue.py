@@ -3,8 +3,8 @@
 It has a log of its own, so all servers create in the same order. What exists never changes, so a
 server's view can miss what is new but can never be wrong.
 
-Documents are trees of dict, list and str, already validated at the edge (S2); what depends on the
-state, that meters exist and are equal, is checked again here, in the order of the log.
+Documents are already validated at the edge (S2); what depends on the state, that meters exist and
+are equal, is checked again here, in the order of the log.
 """
 
 from __future__ import annotations
@@ -12,13 +12,27 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rating_core.catalog import Meter
 from rating_core.errors import LogCorrupt, PlanInvalid, SnapshotInvalid
 from rating_core.metering.archive import SnapshotName
-from rating_core.metering.calls import Control, ControlAnswer, StateDigest, canonical_json
+from rating_core.metering.calls import ControlAnswer, StateDigest, canonical_json
+from rating_core.metering.catalogue_calls import (
+    MOVE_AHEAD_US,
+    CreateMeter,
+    CreatePlan,
+    Document,
+    FinishMove,
+    GetMeter,
+    GetPlan,
+    ListMeters,
+    ListMoves,
+    ListPlans,
+    StoredMeter,
+    StoredPlan,
+    version_for,
+)
 from rating_core.metering.controls import replayed
 from rating_core.metering.entry import ControlEntry, decode_body, encode_control
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
@@ -31,9 +45,11 @@ __all__ = [
     "ControlAnswer",
     "CreateMeter",
     "CreatePlan",
+    "FinishMove",
     "GetMeter",
     "GetPlan",
     "ListMeters",
+    "ListMoves",
     "ListPlans",
     "StateDigest",
     "StoredMeter",
@@ -43,76 +59,10 @@ __all__ = [
 _KIND = "catalogue"
 _CREATE_METER = "create_meter"
 _CREATE_PLAN = "create_plan"
-
-Document = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateMeter(Control):
-    """Create a meter from its document (S2).
-
-    The answer's value is `{"meter", "create_time"}`. Reasons of refusal: ALREADY_EXISTS,
-    METER_MISMATCH (one of that id exists and counts otherwise), PLAN_INVALID.
-    """
-
-    document: Document
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreatePlan(Control):
-    """Create the next version of a plan: the last + 1, the first is 1; versions are immutable.
-
-    Meters that stand in the document whole and do not exist are created in the same entry. The
-    answer's value is `{"plan", "version", "create_time", "created_meters"}`. Reasons of refusal:
-    UNKNOWN_METER, METER_MISMATCH, PLAN_INVALID.
-    """
-
-    document: Document
-
-
-@dataclass(frozen=True, slots=True)
-class GetMeter:
-    """Ask for a meter: `StoredMeter`, or ``None``."""
-
-    meter_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListMeters:
-    """Ask for all meters: a tuple of `StoredMeter`, sorted by id."""
-
-
-@dataclass(frozen=True, slots=True)
-class GetPlan:
-    """Ask for a plan version: `StoredPlan`, or ``None``; version 0 is the latest."""
-
-    plan_id: str
-    version: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ListPlans:
-    """Ask for all versions of a plan, or of all plans: a tuple of `StoredPlan`, sorted."""
-
-    plan_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMeter:
-    """A meter and when it was created (µs)."""
-
-    meter: Meter
-    create_time: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPlan:
-    """A plan version: its document with the meters it names, and when it was created (µs)."""
-
-    plan_id: str
-    version: int
-    document: Document
-    create_time: int
+_FINISH_MOVE = "finish_move"
+_KINDS = (_CREATE_METER, _CREATE_PLAN, _FINISH_MOVE)
+_MUST_STAY = ("currency", "billing_period", "rounding")
+"""What versions must have in common between which a subscription moves (S8.6)."""
 
 
 class Catalogue:
@@ -131,36 +81,52 @@ class Catalogue:
         self.plans: dict[tuple[str, int], StoredPlan] = {}
         """Committed plan versions by (plan id, version)."""
         self._latest: dict[str, int] = {}
+        self._moves: dict[tuple[str, int], None] = {}
+        """Versions that standing subscriptions still move to (S8.6)."""
         self._meter_times: dict[str, int] = {}
         self._requests: dict[str, tuple[str, ControlAnswer]] = {}
         self._staged: deque[tuple[ControlEntry, int]] = deque()
 
     def decide(self, calls: Sequence[object], now: int) -> Decision:
-        """Decide one CreateMeter or CreatePlan; changes nothing. TypeError for other calls."""
+        """Decide one call of this module; changes nothing. TypeError for other calls."""
         (call,) = calls
-        if not isinstance(call, CreateMeter | CreatePlan):
+        if not isinstance(call, CreateMeter | CreatePlan | FinishMove):
             raise TypeError(f"the catalogue does not take {type(call).__name__}")
         now = max(now, self.now, *(staged_now for _, staged_now in self._staged))
         fingerprint = call.fingerprint()
         answer = replayed(self._earlier(call.request_id), fingerprint)
         if answer is not None:
             return Decision((answer,), None)
+        try:
+            kind, facts, value = self._decided(call, now)
+        except _RefusalError as refused:
+            return Decision((ControlAnswer(False, refused.reason, refused.value),), None)
+        if not kind:
+            return Decision((ControlAnswer(True, "", value),), None)
+        staged = ControlEntry(kind, call.request_id, fingerprint, facts, value)
+        return Decision((ControlAnswer(True, "", value),), encode_control(staged), staged)
+
+    def _decided(
+        self, call: CreateMeter | CreatePlan | FinishMove, now: int
+    ) -> tuple[str, Document, Document]:
+        """Return kind and facts of the entry, and the answer's value; no kind for no change."""
         meters = dict(self.meters)
         for entry, _ in self._staged:
             meters.update(_new_meters(entry))
-        try:
-            if isinstance(call, CreateMeter):
-                kind, facts, value = _CREATE_METER, *_meter_created(call.document, meters, now)
-            else:
-                version = self._provisional_version(str(call.document.get("id"))) + 1
-                kind, facts, value = (
-                    _CREATE_PLAN,
-                    *_plan_created(call.document, meters, version, now),
-                )
-        except _RefusalError as refused:
-            return Decision((ControlAnswer(False, refused.reason),), None)
-        staged = ControlEntry(kind, call.request_id, fingerprint, facts, value)
-        return Decision((ControlAnswer(True, "", value),), encode_control(staged), staged)
+        if isinstance(call, CreateMeter):
+            return _CREATE_METER, *_meter_created(call.document, meters, now)
+        if isinstance(call, CreatePlan):
+            earlier = self._provisional_versions(str(call.document.get("id")))
+            _check_times(call, earlier, now)
+            return _CREATE_PLAN, *_plan_created(call, meters, len(earlier) + 1, now)
+        key = (call.plan_id, call.version)
+        versions = self._provisional_versions(call.plan_id)
+        if not any(plan.version == call.version and plan.moves for plan in versions):
+            raise _RefusalError("PLAN_NOT_FOUND")
+        facts = {"plan_id": call.plan_id, "version": call.version, "meters": []}
+        finished = [e.facts for e, _ in self._staged if e.kind == _FINISH_MOVE]
+        known = key in self.plans and key not in self._moves
+        return "" if known or facts in finished else _FINISH_MOVE, facts, {}
 
     def _earlier(self, request_id: str) -> tuple[str, ControlAnswer] | None:
         for entry, _ in self._staged:
@@ -168,13 +134,14 @@ class Catalogue:
                 return entry.fingerprint, ControlAnswer(True, "", entry.value)
         return self._requests.get(request_id)
 
-    def _provisional_version(self, plan_id: str) -> int:
-        staged = [
-            int(entry.facts["version"])
+    def _provisional_versions(self, plan_id: str) -> list[StoredPlan]:
+        """Return all versions of a plan, those of staged entries too, in order."""
+        versions = [self.plans[plan_id, n + 1] for n in range(self._latest.get(plan_id, 0))]
+        return versions + [
+            stored_plan_of(entry.facts)
             for entry, _ in self._staged
             if entry.kind == _CREATE_PLAN and entry.facts["plan"]["id"] == plan_id
         ]
-        return max(staged, default=self._latest.get(plan_id, 0))
 
     def stage(self, decision: Decision, now: int) -> None:
         """Put the decision's entry on top of the staged ones (P1)."""
@@ -196,20 +163,19 @@ class Catalogue:
         if self._staged:
             raise ValueError("entries are applied only when nothing is staged")
         entry = decode_body(body)
-        if not isinstance(entry, ControlEntry) or entry.kind not in (_CREATE_METER, _CREATE_PLAN):
+        if not isinstance(entry, ControlEntry) or entry.kind not in _KINDS:
             raise LogCorrupt("not an entry of the catalogue")
         self._commit(entry, now, version, token)
 
     def _commit(self, entry: ControlEntry, now: int, version: int, token: bytes) -> None:
         facts = entry.facts
         try:
-            meters, time = _new_meters(entry), int(facts["create_time"])
+            meters = _new_meters(entry)
+            time = 0 if entry.kind == _FINISH_MOVE else int(facts["create_time"])
             if entry.kind == _CREATE_PLAN:
-                plan_id, number = str(facts["plan"]["id"]), int(facts["version"])
-                if number != self._latest.get(plan_id, 0) + 1:
-                    raise LogCorrupt("a plan version out of order")
-                self.plans[plan_id, number] = StoredPlan(plan_id, number, facts["plan"], time)
-                self._latest[plan_id] = number
+                self._enter(stored_plan_of(facts))
+            elif entry.kind == _FINISH_MOVE:
+                del self._moves[str(facts["plan_id"]), int(facts["version"])]
         except (KeyError, TypeError, ValueError, PlanInvalid) as error:
             raise LogCorrupt(f"entry of the catalogue does not fit: {error}") from error
         self.meters.update(meters)
@@ -220,6 +186,15 @@ class Catalogue:
                 ControlAnswer(True, "", entry.value),
             )
         self.version, self.token, self.now = version, token, max(now, self.now)
+
+    def _enter(self, plan: StoredPlan) -> None:
+        if plan.version != self._latest.get(plan.plan_id, 0) + 1:
+            raise LogCorrupt("a plan version out of order")
+        key = (plan.plan_id, plan.version)
+        self.plans[key] = plan
+        self._latest[plan.plan_id] = plan.version
+        if plan.moves:
+            self._moves[key] = None
 
     def query(self, question: object) -> object:
         """Answer a question of this module, StateDigest, GetHead or TakeSnapshot."""
@@ -232,13 +207,18 @@ class Catalogue:
                 for name, meter in sorted(self.meters.items())
             )
         if isinstance(question, GetPlan):
-            version = question.version or self._latest.get(question.plan_id, 0)
-            return self.plans.get((question.plan_id, version))
+            latest = self._latest.get(question.plan_id, 0)
+            if question.start is not None and not question.version:
+                versions = [self.plans[question.plan_id, n + 1] for n in range(latest)]
+                return version_for(versions, question.start)
+            return self.plans.get((question.plan_id, question.version or latest))
         if isinstance(question, ListPlans):
             wanted = question.plan_id
             return tuple(
                 plan for key, plan in sorted(self.plans.items()) if wanted in (None, key[0])
             )
+        if isinstance(question, ListMoves):
+            return tuple(self.plans[key] for key in self._moves)
         if isinstance(question, StateDigest):
             return self._digest()
         if isinstance(question, GetHead):
@@ -254,9 +234,8 @@ class Catalogue:
                 name: [meter_to_document(meter), self._meter_times[name]]
                 for name, meter in self.meters.items()
             },
-            "plans": [
-                [*key, plan.document, plan.create_time] for key, plan in sorted(self.plans.items())
-            ],
+            "plans": [_plan_row(plan) for _, plan in sorted(self.plans.items())],
+            "moves": list(self._moves),
             "requests": {
                 name: [fingerprint, answer.value]
                 for name, (fingerprint, answer) in self._requests.items()
@@ -270,10 +249,8 @@ class Catalogue:
             "meters": [
                 [meter_to_document(m), self._meter_times[m.id]] for m in self.meters.values()
             ],
-            "plans": [
-                [plan.plan_id, plan.version, plan.document, plan.create_time]
-                for plan in self.plans.values()
-            ],
+            "plans": [_plan_row(plan) for plan in self.plans.values()],
+            "moves": list(self._moves),
             "requests": [[n, mark, answer.value] for n, (mark, answer) in self._requests.items()],
         }
         sections = {"catalogue": pack_state(document, {})}
@@ -288,9 +265,9 @@ class Catalogue:
         for tree, time in document["meters"]:
             meter = meter_from_document(tree)
             self.meters[meter.id], self._meter_times[meter.id] = meter, time
-        for plan_id, version, tree, time in document["plans"]:
-            self.plans[plan_id, version] = StoredPlan(plan_id, version, tree, time)
-            self._latest[plan_id] = max(version, self._latest.get(plan_id, 0))
+        for row in document["plans"]:
+            self._enter(StoredPlan(*row))
+        self._moves = dict.fromkeys(document["moves"])
         for name, mark, value in document["requests"]:
             self._requests[name] = (mark, ControlAnswer(True, "", value))
         self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now
@@ -318,8 +295,9 @@ class Catalogue:
 
 
 class _RefusalError(Exception):
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, **value: object) -> None:
         self.reason = reason
+        self.value = value
         super().__init__(reason)
 
 
@@ -341,9 +319,24 @@ def _meter_created(
     return {"meters": [stored], "create_time": now}, {"meter": stored, "create_time": now}
 
 
+def _check_times(call: CreatePlan, earlier: Sequence[StoredPlan], now: int) -> None:
+    """Refuse a move that comes too soon, or from versions that cannot be moved from (S8.6)."""
+    if call.existing_effective_time is None:
+        return
+    # Not before the moves to earlier versions, so that nobody moves back.
+    moves = [plan.existing_effective_time or 0 for plan in earlier]
+    earliest = max(now + MOVE_AHEAD_US, *moves, 0)
+    if call.existing_effective_time < earliest:
+        raise _RefusalError("EFFECTIVE_TOO_SOON", earliest=earliest)
+    for key in _MUST_STAY:
+        if any(plan.document.get(key) != call.document.get(key) for plan in earlier):
+            raise _RefusalError(f"{key.upper()}_DIFFERS")
+
+
 def _plan_created(
-    document: Document, meters: Mapping[str, Meter], version: int, now: int
+    call: CreatePlan, meters: Mapping[str, Meter], version: int, now: int
 ) -> tuple[Document, Document]:
+    document = call.document
     items = document.get("meters", [])
     if not isinstance(document.get("id"), str) or not isinstance(items, list):
         raise _RefusalError("PLAN_INVALID")
@@ -359,14 +352,40 @@ def _plan_created(
             created.append(meter_to_document(meter))
         elif not meter.counts_like(existing):
             raise _RefusalError("METER_MISMATCH")
-    facts = {"plan": document, "version": version, "create_time": now, "meters": created}
-    value = {
+    common = {
         "plan": document,
         "version": version,
         "create_time": now,
+        "effective_time": call.effective_time,
+        "existing_effective_time": call.existing_effective_time,
+    }
+    return {**common, "meters": created}, {
+        **common,
         "created_meters": [meter["id"] for meter in created],
     }
-    return facts, value
+
+
+def stored_plan_of(facts: Mapping[str, Any]) -> StoredPlan:
+    """Return the plan version of an entry's facts, or of the value of CreatePlan's answer."""
+    return StoredPlan(
+        str(facts["plan"]["id"]),
+        int(facts["version"]),
+        facts["plan"],
+        int(facts["create_time"]),
+        facts.get("effective_time"),  # before plans had times, entries had none
+        facts.get("existing_effective_time"),
+    )
+
+
+def _plan_row(plan: StoredPlan) -> list[object]:
+    return [
+        plan.plan_id,
+        plan.version,
+        plan.document,
+        plan.create_time,
+        plan.effective_time,
+        plan.existing_effective_time,
+    ]
 
 
 def _new_meters(entry: ControlEntry) -> dict[str, Meter]:

@@ -89,6 +89,8 @@ class Directory:
         """Number of each customer that ever had a subscription."""
         self.zones: dict[str, ZoneTable] = {}
         """Tables of time zones that subscriptions brought, by digest (S8.1)."""
+        self.moves: list[dict[str, Any]] = []
+        """Facts of all migrations of plans: later subscriptions move too (S8.6)."""
         self.requests: dict[str, tuple[str, ControlAnswer]] = {}
         self._held: list[list[int]] = []
         self._closed: NDArray[np.int64] = np.full(16, INT64_MIN, np.int64)
@@ -143,6 +145,8 @@ class Directory:
         if entry.kind == CREATE_SUBSCRIPTION:
             self._enter(subscription_from_facts(entry.facts, self.zones))
             return
+        if entry.kind == MIGRATE_PLAN:
+            self.moves.append(entry.facts)
         names = self.customers if entry.kind == MIGRATE_PLAN else [entry.facts["customer"]]
         for customer in names:
             number = self.numbers[customer]
@@ -194,6 +198,7 @@ class Directory:
             "settings": asdict(settings) if settings.configured else None,
             "subscriptions": [subscription_facts(s) for s in self.subscriptions],
             "zones": [zone.to_facts() for zone in self.zones.values()],
+            "moves": self.moves,
             "requests": [
                 [name, fingerprint, answer.value]
                 for name, (fingerprint, answer) in self.requests.items()
@@ -211,6 +216,7 @@ class Directory:
             self.zones[zone.digest] = zone
         for facts in document["subscriptions"]:
             self._enter(subscription_from_facts(facts, self.zones))
+        self.moves = document["moves"]
         self._closed[: len(self.subscriptions)] = arrays["closed"]
         for number in range(len(self.customers)):
             self._place(number)
@@ -223,6 +229,7 @@ class Directory:
             "settings": repr(self.settings),
             "subscriptions": [subscription_facts(s) for s in self.subscriptions],
             "zones": sorted(self.zones),
+            "moves": self.moves,
             "closed": self._closed[: len(self.subscriptions)].tolist(),
             "requests": {
                 name: [fingerprint, answer.value]
@@ -330,6 +337,11 @@ class DirectoryView:
                 zone = ZoneTable.from_facts(entry.facts[ZONE_TABLE])
                 zones = {**zones, zone.digest: zone}
         return zones
+
+    def moves(self) -> list[dict[str, Any]]:
+        """Return the facts of all migrations of plans, oldest first (S8.6)."""
+        staged = [entry.facts for entry in self._staged if entry.kind == MIGRATE_PLAN]
+        return [*self._directory.moves, *staged]
 
     def contract(self, customer: str) -> Contract:
         """Return the customer's subscriptions by start (S7.7)."""

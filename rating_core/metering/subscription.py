@@ -7,7 +7,7 @@ use it alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -136,7 +136,8 @@ def changed(contract: Contract, entry: ControlEntry, zones: Zones) -> Contract:
     place = names.index(facts["subscription_id"])
     held = contract[place]
     if entry.kind == CHANGE_PLAN:
-        after = with_phase(held, phase_from_facts(facts))
+        moves = facts.get("moves", ())
+        after = moved(with_phase(_without(held, moves), phase_from_facts(facts)), moves)
     else:
         after = ended(held, facts["end_time"])
     return (*contract[:place], after, *contract[place + 1 :])
@@ -156,6 +157,20 @@ def ended(subscription: Subscription, end_time: int) -> Subscription:
     """Return a subscription that ends at an instant, without the phases from then on (S8.2)."""
     phases = tuple(phase for phase in subscription.phases if phase.start_time < end_time)
     return replace(subscription, end_time=end_time, phases=phases)
+
+
+def moved(subscription: Subscription, moves: Iterable[Mapping[str, Any]]) -> Subscription:
+    """Return a subscription after migrations that stood in the log before it did (S8.6)."""
+    for facts in moves:
+        subscription = migrated(subscription, facts)
+    return subscription
+
+
+def _without(subscription: Subscription, moves: Iterable[Mapping[str, Any]]) -> Subscription:
+    """Return a subscription without the phases that migrations made: they may no longer hold."""
+    made = [phase_from_facts(facts) for facts in moves]
+    phases = tuple(phase for phase in subscription.phases if phase not in made)
+    return replace(subscription, phases=phases)
 
 
 def migrated(subscription: Subscription, facts: Mapping[str, Any]) -> Subscription:

@@ -36,6 +36,7 @@ from rating_core.metering.subscription import (
     Contract,
     changed,
     facts_of,
+    moved,
     phase_facts,
     subscription_facts,
 )
@@ -109,7 +110,7 @@ def _create(
         anchor_day=call.anchor_day,
         zone=call.zone,
     )
-    value = subscription_facts(subscription)
+    value = subscription_facts(moved(subscription, view.moves()))
     facts = dict(value)
     if call.zone is not None and call.zone.digest not in view.zones():
         facts[ZONE_TABLE] = call.zone.to_facts()
@@ -138,11 +139,14 @@ def _change_plan(
         return refused("NOT_SUBSCRIBED")
     reference = PlanRef(call.plan_id, call.plan_version, call.overrides)
     phase = Phase(instant, reference, call.late_usage, call.bands)
-    facts = {
+    facts: dict[str, Any] = {
         "customer": call.customer,
         "subscription_id": call.subscription_id,
         **phase_facts(phase),
     }
+    later = [move for move in view.moves() if move["start_time"] > instant]
+    if later:
+        facts["moves"] = later
     entry = ControlEntry(CHANGE_PLAN, call.request_id, fingerprint, facts, {})
     return _changing(entry, subscription, instant, view, call.recount, counted_of)
 

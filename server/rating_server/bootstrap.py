@@ -30,6 +30,7 @@ from rating_server.store.id_spill import IdSpill
 from rating_server.store.usage_options import UsageStoreOptions
 from rating_server.store.usage_store import RedisUsageStore, system_clock
 from rating_server.usecases.context import Context
+from rating_server.usecases.move_plans import keep_moving
 
 SERVICES = (usage.SERVICE, catalog.SERVICE, customer.SERVICE, rating.SERVICE)
 _HEALTH_INTERVAL_S = 0.5
@@ -144,7 +145,9 @@ class _Serving:
         self._server = aio.server(options=_server_options(settings))
         self._health = health.aio.HealthServicer()
         self._watcher: asyncio.Task[None] | None = None
-        self._register(Context(store, system_clock, minor_unit))
+        self._context = Context(store, system_clock, minor_unit)
+        self._mover: asyncio.Task[None] | None = None
+        self._register(self._context)
 
     def _register(self, context: Context) -> None:
         settings, server = self._settings, self._server
@@ -180,6 +183,7 @@ class _Serving:
         await self._store.announce(settings.advertise or _reachable(settings.host, self.port))
         await self._set_health()
         self._watcher = asyncio.create_task(self._watch_health())
+        self._mover = asyncio.create_task(keep_moving(self._context))
         if settings.port_file is not None:
             await asyncio.to_thread(_write_whole, settings.port_file, f"{self.port}\n")
 
@@ -187,8 +191,9 @@ class _Serving:
         """Stop gracefully: other servers take over, streams answer what they read, then it ends."""
         limit = self._settings.drain_timeout / 1_000
         await self._store.leave(min(limit, _HANDOVER_LIMIT_S))
-        if self._watcher is not None:
-            self._watcher.cancel()
+        for task in (self._watcher, self._mover):
+            if task is not None:
+                task.cancel()
         await self._health.enter_graceful_shutdown()
         _log.info("draining", limit_s=limit)
         try:

@@ -16,6 +16,7 @@ from rating_client import (
     ResourceExhausted,
     WriterClosed,
     calls,
+    catalogue_calls,
     errors,
 )
 from rating_server import errors as server_errors
@@ -128,11 +129,11 @@ def test_a_writer_error_carries_its_cause():
 
 def test_creations_always_carry_a_request_id():
     """The client makes a request id where none is given, so that a retry creates nothing twice."""
-    first = calls.create_meter("m", "sum", "", 0, (), None).request.request_id
-    second = calls.create_meter("m", "sum", "", 0, (), None).request.request_id
+    first = catalogue_calls.create_meter("m", "sum", "", 0, (), None).request.request_id
+    second = catalogue_calls.create_meter("m", "sum", "", 0, (), None).request.request_id
     assert len(first) == len(second) == 36
     assert first != second
-    assert calls.create_plan({"id": "p"}, "mine").request.request_id == "mine"
+    assert catalogue_calls.create_plan({"id": "p"}, "mine").request.request_id == "mine"
     call = calls.create_subscription("c", "p", None, None, "", None)
     assert len(call.request.request_id) == 36
 
@@ -140,11 +141,11 @@ def test_creations_always_carry_a_request_id():
 def test_calls_refuse_what_no_message_can_hold():
     """Unknown aggregations, and a version with a whole plan, are errors before any call."""
     with pytest.raises(ValueError, match="expected sum, count, max"):
-        calls.create_meter("m", "median", "", 0, (), None)
+        catalogue_calls.create_meter("m", "median", "", 0, (), None)
     with pytest.raises(ValueError, match="version"):
         calls.rate_usage({"id": "p"}, {}, 2)
     for version in (0, 2**31):
         with pytest.raises(ValueError, match="plan_version: expected 1 to"):
             calls.create_subscription("c", "p", version, None, "", None)
-    assert calls.get_plan("p", 3).request.name == "plans/p/versions/3"
-    assert calls.get_plan("plans/p", None).request.name == "plans/p"
+    assert catalogue_calls.get_plan("p", 3).request.name == "plans/p/versions/3"
+    assert catalogue_calls.get_plan("plans/p", None).request.name == "plans/p"

@@ -11,13 +11,16 @@ from rating_core.metering.catalogue import (
     ControlAnswer,
     CreateMeter,
     CreatePlan,
+    FinishMove,
     GetMeter,
     GetPlan,
     ListMeters,
+    ListMoves,
     ListPlans,
     StateDigest,
     StoredMeter,
 )
+from rating_core.metering.catalogue_calls import MOVE_AHEAD_US
 from rating_core.metering.entry import ControlEntry, encode_control
 
 NOW = 1_767_571_200_000_000
@@ -177,3 +180,59 @@ def test_it_has_no_counters_and_no_joint_entries(catalogue):
     catalogue.stage(catalogue.decide([call], NOW), NOW)
     with pytest.raises(ValueError, match="nothing is staged"):
         catalogue.apply(b"", NOW, 1, bytes(16))
+
+
+def version_at(catalogue, instant):
+    """The version of plan llm that a subscription takes which starts at an instant."""
+    return catalogue.query(GetPlan("llm", start=instant)).version
+
+
+def test_new_subscriptions_take_the_version_effective_at_their_start(catalogue, run):
+    """The latest version whose time has come; without one, always; before all, the first."""
+    assert catalogue.query(GetPlan("llm", start=NOW)) is None
+    run(CreatePlan(document=plan(TOKENS), effective_time=NOW))
+    run(CreatePlan(document=plan("tokens"), effective_time=NOW + 10))
+    assert [version_at(catalogue, NOW + d) for d in (-1, 0, 9, 10)] == [1, 1, 1, 2]
+    run(CreatePlan(document=plan("tokens"), effective_time=NOW + 5))
+    assert [version_at(catalogue, NOW + d) for d in (-1, 4, 5, 20)] == [1, 1, 3, 3]
+    run(CreatePlan(document=plan("tokens")))
+    assert version_at(catalogue, NOW - 10**12) == 4
+    assert catalogue.query(GetPlan("llm", 2, start=NOW)).version == 2
+
+
+def test_moves_are_listed_until_they_are_finished(catalogue, run):
+    """A version that standing ones move to is open until all shards have the move (S8.6)."""
+    soon = CreatePlan(document=plan(TOKENS), existing_effective_time=NOW + MOVE_AHEAD_US - 1)
+    assert run(soon) == ControlAnswer(
+        False, "EFFECTIVE_TOO_SOON", {"earliest": NOW + MOVE_AHEAD_US}
+    )
+    run(CreatePlan(document=plan(TOKENS)))
+    when = NOW + MOVE_AHEAD_US
+    answer = run(CreatePlan(document=plan("tokens"), existing_effective_time=when))
+    assert answer.value["existing_effective_time"] == when
+    back = CreatePlan(document=plan("tokens"), existing_effective_time=when - 1)
+    assert run(back, now=NOW - 10).value == {"earliest": when}
+    (move,) = catalogue.query(ListMoves())
+    assert (move.plan_id, move.version, move.existing_effective_time) == ("llm", 2, when)
+    assert run(FinishMove(plan_id="llm", version=1)).reason == "PLAN_NOT_FOUND"
+    twice = [catalogue.decide([FinishMove(plan_id="llm", version=2)], NOW) for _ in "ab"]
+    catalogue.stage(twice[0], NOW)
+    assert catalogue.decide([FinishMove(plan_id="llm", version=2)], NOW).body is None
+    catalogue.confirm(catalogue.version + 1, bytes(16))
+    assert catalogue.query(ListMoves()) == ()
+    version = catalogue.version
+    assert run(FinishMove(plan_id="llm", version=2)).ok
+    assert catalogue.version == version
+    other = Catalogue()
+    other.restore(catalogue.snapshot())
+    assert other.query(StateDigest()) == catalogue.query(StateDigest())
+
+
+@pytest.mark.parametrize("key", ["currency", "billing_period", "rounding"])
+def test_standing_ones_move_only_between_alike_versions(catalogue, run, key):
+    """Currency, billing period and rounding of all earlier versions stay (S8.6)."""
+    first = plan(TOKENS)
+    run(CreatePlan(document=first))
+    call = CreatePlan(document={**first, key: "other"}, existing_effective_time=NOW + MOVE_AHEAD_US)
+    assert run(call).reason == f"{key.upper()}_DIFFERS"
+    assert run(CreatePlan(document={**first, key: "other"})).ok

@@ -17,7 +17,6 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ratewright.document import plan_from_document, usage_from_document
-from ratewright.v1 import catalog_service_pb2 as catalog
 from ratewright.v1 import customer_service_pb2 as customers
 from ratewright.v1 import plan_pb2, statement_pb2
 from ratewright.v1 import rating_service_pb2 as rating
@@ -90,11 +89,12 @@ def _maybe(text: str) -> Decimal | None:
     return Decimal(text) if text else None
 
 
-def _same(response: Any) -> Any:
+def whole_answer(response: Any) -> Any:
+    """Return a response as it is."""
     return response
 
 
-def _request_id(given: str | None) -> str:
+def fresh_request_id(given: str | None) -> str:
     """Return the caller's request id, or a new one, which makes retrying a creation safe."""
     return str(uuid.uuid4()) if given is None else given
 
@@ -177,95 +177,6 @@ def read_statement(response: Any) -> Statement:
     )
 
 
-def create_meter(
-    meter_id: str,
-    aggregation: str,
-    unit: str,
-    scale: int,
-    dimensions: Iterable[str],
-    request_id: str | None,
-    of: str = "",
-    per: str = "",
-    buckets: str = "",
-) -> Call[catalog.CreateMeterResponse]:
-    """Return the call of CreateMeter (S6.3); ValueError for a word that is no choice."""
-    meter = plan_pb2.Meter(
-        id=meter_id,
-        aggregation=_number(plan_pb2.Aggregation, "aggregation", aggregation),
-        unit=unit,
-        scale=scale,
-        dimensions=dimensions,
-        of=of,
-        per=_number(plan_pb2.LevelUnit, "per", per) if per else None,
-        buckets=_number(plan_pb2.BucketLength, "buckets", buckets) if buckets else None,
-    )
-    request = catalog.CreateMeterRequest(meter=meter, request_id=_request_id(request_id))
-    return Call("CatalogService/CreateMeter", request, catalog.CreateMeterResponse, _same)
-
-
-def _number(enum: Any, what: str, word: str) -> Any:
-    """Return the value of an enum by its lower-case word."""
-    prefix = enum.DESCRIPTOR.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    words = {v.name.removeprefix(prefix).lower(): v for v in enum.DESCRIPTOR.values if v.number}
-    if word not in words:
-        raise ValueError(f"{what}: expected {', '.join(words)}; got {word!r}")
-    return words[word].number
-
-
-def get_meter(meter_id: str) -> Call[plan_pb2.Meter]:
-    """Return the call of GetMeter."""
-    request = catalog.GetMeterRequest(name=f"meters/{meter_id}")
-    return Call(
-        "CatalogService/GetMeter", request, catalog.GetMeterResponse, lambda answer: answer.meter
-    )
-
-
-def list_meters(page_size: int, token: str) -> Call[Page[plan_pb2.Meter]]:
-    """Return the call for one page of ListMeters."""
-    request = catalog.ListMetersRequest(page_size=page_size, page_token=token)
-    return Call(
-        "CatalogService/ListMeters",
-        request,
-        catalog.ListMetersResponse,
-        lambda answer: Page(tuple(answer.meters), answer.next_page_token),
-    )
-
-
-def create_plan(plan: PlanLike, request_id: str | None) -> Call[catalog.CreatePlanResponse]:
-    """Return the call of CreatePlan."""
-    request = catalog.CreatePlanRequest(plan=plan_message(plan), request_id=_request_id(request_id))
-    return Call("CatalogService/CreatePlan", request, catalog.CreatePlanResponse, _same)
-
-
-def get_plan(plan_id: str, version: int | None) -> Call[plan_pb2.Plan]:
-    """Return the call of GetPlan."""
-    request = catalog.GetPlanRequest(name=plan_name(plan_id, version))
-    return Call(
-        "CatalogService/GetPlan", request, catalog.GetPlanResponse, lambda answer: answer.plan
-    )
-
-
-def list_plans(plan_id: str | None, page_size: int, token: str) -> Call[Page[plan_pb2.Plan]]:
-    """Return the call for one page of ListPlans: of all plans, or the versions of one."""
-    request = catalog.ListPlansRequest(
-        parent="" if plan_id is None else plan_name(plan_id, None),
-        page_size=page_size,
-        page_token=token,
-    )
-    return Call(
-        "CatalogService/ListPlans",
-        request,
-        catalog.ListPlansResponse,
-        lambda answer: Page(tuple(answer.plans), answer.next_page_token),
-    )
-
-
-def check_plan(plan: PlanLike) -> Call[catalog.CheckPlanResponse]:
-    """Return the call of CheckPlan."""
-    request = catalog.CheckPlanRequest(plan=plan_message(plan))
-    return Call("CatalogService/CheckPlan", request, catalog.CheckPlanResponse, _same)
-
-
 def create_subscription(
     customer: str,
     plan_id: str,
@@ -285,13 +196,13 @@ def create_subscription(
         start_time=timestamp_of(start_time, "start_time"),
     )
     request = customers.CreateSubscriptionRequest(
-        subscription=subscription, request_id=_request_id(request_id)
+        subscription=subscription, request_id=fresh_request_id(request_id)
     )
     return Call(
         "CustomerService/CreateSubscription",
         request,
         customers.CreateSubscriptionResponse,
-        _same,
+        whole_answer,
     )
 
 

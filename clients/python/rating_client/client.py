@@ -21,7 +21,7 @@ import grpc
 from ratewright.v1 import catalog_service_pb2 as catalog
 from ratewright.v1 import customer_service_pb2 as customers
 from ratewright.v1 import plan_pb2
-from rating_client import calls
+from rating_client import calls, catalogue_calls
 from rating_client.calls import Call, Page, PlanLike
 from rating_client.delivery import OnBatch
 from rating_client.errors import error_from_rpc
@@ -152,44 +152,57 @@ class Client:
         ``of``: the attribute whose values a `unique_count` counts; ``per``: `hour` for the
         level-hours of a `weighted_sum`; ``buckets``: `hour` or `day` for a history.
         """
-        call = calls.create_meter(
+        call = catalogue_calls.create_meter(
             meter_id, aggregation, unit, scale, dimensions, request_id, of, per, buckets
         )
         return self._call(call, timeout)
 
     def get_meter(self, meter_id: str, *, timeout: float | None = None) -> plan_pb2.Meter:
         """Return a meter."""
-        return self._call(calls.get_meter(meter_id), timeout)
+        return self._call(catalogue_calls.get_meter(meter_id), timeout)
 
     def list_meters(
         self, *, page_size: int = 0, timeout: float | None = None
     ) -> Iterator[plan_pb2.Meter]:
         """Yield all meters by id, page after page; ``timeout`` is that of one page."""
-        return self._pages(lambda token: calls.list_meters(page_size, token), timeout)
+        return self._pages(lambda token: catalogue_calls.list_meters(page_size, token), timeout)
 
     def create_plan(
-        self, plan: PlanLike, *, request_id: str | None = None, timeout: float | None = None
+        self,
+        plan: PlanLike,
+        *,
+        effective_time: datetime | None = None,
+        existing_effective_time: datetime | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
     ) -> catalog.CreatePlanResponse:
-        """Publish a plan, a `Plan` message or a document of S2, as the next version of its id."""
-        return self._call(calls.create_plan(plan, request_id), timeout)
+        """Publish a plan, a `Plan` message or a document of S2, as the next version of its id.
+
+        New subscriptions take it from ``effective_time`` on (default: at once), standing ones at
+        ``existing_effective_time``, 120 s ahead or more (default: never) (S8.6).
+        """
+        times = effective_time, existing_effective_time
+        return self._call(catalogue_calls.create_plan(plan, request_id, *times), timeout)
 
     def get_plan(
         self, plan_id: str, version: int | None = None, *, timeout: float | None = None
     ) -> plan_pb2.Plan:
         """Return a plan version, by default the latest."""
-        return self._call(calls.get_plan(plan_id, version), timeout)
+        return self._call(catalogue_calls.get_plan(plan_id, version), timeout)
 
     def list_plans(
         self, plan_id: str | None = None, *, page_size: int = 0, timeout: float | None = None
     ) -> Iterator[plan_pb2.Plan]:
         """Yield the latest version of every plan, or all versions of one."""
-        return self._pages(lambda token: calls.list_plans(plan_id, page_size, token), timeout)
+        return self._pages(
+            lambda token: catalogue_calls.list_plans(plan_id, page_size, token), timeout
+        )
 
     def check_plan(
         self, plan: PlanLike, *, timeout: float | None = None
     ) -> catalog.CheckPlanResponse:
         """Check a plan without storing it: faults, warnings, results of its examples (S2.3)."""
-        return self._call(calls.check_plan(plan), timeout)
+        return self._call(catalogue_calls.check_plan(plan), timeout)
 
     def create_subscription(
         self,

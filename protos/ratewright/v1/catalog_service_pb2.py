@@ -22,48 +22,49 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from ratewright.v1 import plan_pb2 as ratewright_dot_v1_dot_plan__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ratewright/v1/catalog_service.proto\x12\rratewright.v1\x1a\x18ratewright/v1/plan.proto\"M\n\x12\x43reateMeterRequest\x12#\n\x05meter\x18\x01 \x01(\x0b\x32\x14.ratewright.v1.Meter\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"L\n\x13\x43reateMeterResponse\x12#\n\x05meter\x18\x01 \x01(\x0b\x32\x14.ratewright.v1.Meter\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\x1f\n\x0fGetMeterRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x10GetMeterResponse\x12#\n\x05meter\x18\x01 \x01(\x0b\x32\x14.ratewright.v1.Meter\":\n\x11ListMetersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x12ListMetersResponse\x12$\n\x06meters\x18\x01 \x03(\x0b\x32\x14.ratewright.v1.Meter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x11\x43reatePlanRequest\x12!\n\x04plan\x18\x01 \x01(\x0b\x32\x13.ratewright.v1.Plan\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"[\n\x12\x43reatePlanResponse\x12!\n\x04plan\x18\x01 \x01(\x0b\x32\x13.ratewright.v1.Plan\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\"\x1e\n\x0eGetPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x0fGetPlanResponse\x12!\n\x04plan\x18\x01 \x01(\x0b\x32\x13.ratewright.v1.Plan\"I\n\x10ListPlansRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"P\n\x11ListPlansResponse\x12\"\n\x05plans\x18\x01 \x03(\x0b\x32\x13.ratewright.v1.Plan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x10\x43heckPlanRequest\x12!\n\x04plan\x18\x01 \x01(\x0b\x32\x13.ratewright.v1.Plan\"\x7f\n\x11\x43heckPlanResponse\x12(\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x18.ratewright.v1.PlanFault\x12\x10\n\x08warnings\x18\x02 \x03(\t\x12.\n\x08\x65xamples\x18\x03 \x03(\x0b\x32\x1c.ratewright.v1.ExampleResult\":\n\tPlanFault\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"4\n\rExampleResult\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x13\n\x0b\x64ifferences\x18\x02 \x03(\t2\xc3\x04\n\x0e\x43\x61talogService\x12T\n\x0b\x43reateMeter\x12!.ratewright.v1.CreateMeterRequest\x1a\".ratewright.v1.CreateMeterResponse\x12K\n\x08GetMeter\x12\x1e.ratewright.v1.GetMeterRequest\x1a\x1f.ratewright.v1.GetMeterResponse\x12Q\n\nListMeters\x12 .ratewright.v1.ListMetersRequest\x1a!.ratewright.v1.ListMetersResponse\x12Q\n\nCreatePlan\x12 .ratewright.v1.CreatePlanRequest\x1a!.ratewright.v1.CreatePlanResponse\x12H\n\x07GetPlan\x12\x1d.ratewright.v1.GetPlanRequest\x1a\x1e.ratewright.v1.GetPlanResponse\x12N\n\tListPlans\x12\x1f.ratewright.v1.ListPlansRequest\x1a .ratewright.v1.ListPlansResponse\x12N\n\tCheckPlan\x12\x1f.ratewright.v1.CheckPlanRequest\x1a .ratewright.v1.CheckPlanResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ratewright/v1/catalog_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ratewright/v1/plan.proto\"M\n\x12\x43reateMeterRequest\x12#\n\x05meter\x18\x01 \x01(\x0b\x32\x14.ratewright.v1.Meter\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"L\n\x13\x43reateMeterResponse\x12#\n\x05meter\x18\x01 \x01(\x0b\x32\x14.ratewright.v1.Meter\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\x1f\n\x0fGetMeterRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x10GetMeterResponse\x12#\n\x05meter\x18\x01 \x01(\x0b\x32\x14.ratewright.v1.Meter\":\n\x11ListMetersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x12ListMetersResponse\x12$\n\x06meters\x18\x01 \x03(\x0b\x32\x14.ratewright.v1.Meter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xbb\x01\n\x11\x43reatePlanRequest\x12!\n\x04plan\x18\x01 \x01(\x0b\x32\x13.ratewright.v1.Plan\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x17\x65xisting_effective_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x12\x43reatePlanResponse\x12!\n\x04plan\x18\x01 \x01(\x0b\x32\x13.ratewright.v1.Plan\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\"\x1e\n\x0eGetPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x0fGetPlanResponse\x12!\n\x04plan\x18\x01 \x01(\x0b\x32\x13.ratewright.v1.Plan\"I\n\x10ListPlansRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"P\n\x11ListPlansResponse\x12\"\n\x05plans\x18\x01 \x03(\x0b\x32\x13.ratewright.v1.Plan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x10\x43heckPlanRequest\x12!\n\x04plan\x18\x01 \x01(\x0b\x32\x13.ratewright.v1.Plan\"\x7f\n\x11\x43heckPlanResponse\x12(\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x18.ratewright.v1.PlanFault\x12\x10\n\x08warnings\x18\x02 \x03(\t\x12.\n\x08\x65xamples\x18\x03 \x03(\x0b\x32\x1c.ratewright.v1.ExampleResult\":\n\tPlanFault\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"4\n\rExampleResult\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x13\n\x0b\x64ifferences\x18\x02 \x03(\t2\xc3\x04\n\x0e\x43\x61talogService\x12T\n\x0b\x43reateMeter\x12!.ratewright.v1.CreateMeterRequest\x1a\".ratewright.v1.CreateMeterResponse\x12K\n\x08GetMeter\x12\x1e.ratewright.v1.GetMeterRequest\x1a\x1f.ratewright.v1.GetMeterResponse\x12Q\n\nListMeters\x12 .ratewright.v1.ListMetersRequest\x1a!.ratewright.v1.ListMetersResponse\x12Q\n\nCreatePlan\x12 .ratewright.v1.CreatePlanRequest\x1a!.ratewright.v1.CreatePlanResponse\x12H\n\x07GetPlan\x12\x1d.ratewright.v1.GetPlanRequest\x1a\x1e.ratewright.v1.GetPlanResponse\x12N\n\tListPlans\x12\x1f.ratewright.v1.ListPlansRequest\x1a .ratewright.v1.ListPlansResponse\x12N\n\tCheckPlan\x12\x1f.ratewright.v1.CheckPlanRequest\x1a .ratewright.v1.CheckPlanResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ratewright.v1.catalog_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATEMETERREQUEST']._serialized_start=80
-  _globals['_CREATEMETERREQUEST']._serialized_end=157
-  _globals['_CREATEMETERRESPONSE']._serialized_start=159
-  _globals['_CREATEMETERRESPONSE']._serialized_end=235
-  _globals['_GETMETERREQUEST']._serialized_start=237
-  _globals['_GETMETERREQUEST']._serialized_end=268
-  _globals['_GETMETERRESPONSE']._serialized_start=270
-  _globals['_GETMETERRESPONSE']._serialized_end=325
-  _globals['_LISTMETERSREQUEST']._serialized_start=327
-  _globals['_LISTMETERSREQUEST']._serialized_end=385
-  _globals['_LISTMETERSRESPONSE']._serialized_start=387
-  _globals['_LISTMETERSRESPONSE']._serialized_end=470
-  _globals['_CREATEPLANREQUEST']._serialized_start=472
-  _globals['_CREATEPLANREQUEST']._serialized_end=546
-  _globals['_CREATEPLANRESPONSE']._serialized_start=548
-  _globals['_CREATEPLANRESPONSE']._serialized_end=639
-  _globals['_GETPLANREQUEST']._serialized_start=641
-  _globals['_GETPLANREQUEST']._serialized_end=671
-  _globals['_GETPLANRESPONSE']._serialized_start=673
-  _globals['_GETPLANRESPONSE']._serialized_end=725
-  _globals['_LISTPLANSREQUEST']._serialized_start=727
-  _globals['_LISTPLANSREQUEST']._serialized_end=800
-  _globals['_LISTPLANSRESPONSE']._serialized_start=802
-  _globals['_LISTPLANSRESPONSE']._serialized_end=882
-  _globals['_CHECKPLANREQUEST']._serialized_start=884
-  _globals['_CHECKPLANREQUEST']._serialized_end=937
-  _globals['_CHECKPLANRESPONSE']._serialized_start=939
-  _globals['_CHECKPLANRESPONSE']._serialized_end=1066
-  _globals['_PLANFAULT']._serialized_start=1068
-  _globals['_PLANFAULT']._serialized_end=1126
-  _globals['_EXAMPLERESULT']._serialized_start=1128
-  _globals['_EXAMPLERESULT']._serialized_end=1180
-  _globals['_CATALOGSERVICE']._serialized_start=1183
-  _globals['_CATALOGSERVICE']._serialized_end=1762
+  _globals['_CREATEMETERREQUEST']._serialized_start=113
+  _globals['_CREATEMETERREQUEST']._serialized_end=190
+  _globals['_CREATEMETERRESPONSE']._serialized_start=192
+  _globals['_CREATEMETERRESPONSE']._serialized_end=268
+  _globals['_GETMETERREQUEST']._serialized_start=270
+  _globals['_GETMETERREQUEST']._serialized_end=301
+  _globals['_GETMETERRESPONSE']._serialized_start=303
+  _globals['_GETMETERRESPONSE']._serialized_end=358
+  _globals['_LISTMETERSREQUEST']._serialized_start=360
+  _globals['_LISTMETERSREQUEST']._serialized_end=418
+  _globals['_LISTMETERSRESPONSE']._serialized_start=420
+  _globals['_LISTMETERSRESPONSE']._serialized_end=503
+  _globals['_CREATEPLANREQUEST']._serialized_start=506
+  _globals['_CREATEPLANREQUEST']._serialized_end=693
+  _globals['_CREATEPLANRESPONSE']._serialized_start=695
+  _globals['_CREATEPLANRESPONSE']._serialized_end=786
+  _globals['_GETPLANREQUEST']._serialized_start=788
+  _globals['_GETPLANREQUEST']._serialized_end=818
+  _globals['_GETPLANRESPONSE']._serialized_start=820
+  _globals['_GETPLANRESPONSE']._serialized_end=872
+  _globals['_LISTPLANSREQUEST']._serialized_start=874
+  _globals['_LISTPLANSREQUEST']._serialized_end=947
+  _globals['_LISTPLANSRESPONSE']._serialized_start=949
+  _globals['_LISTPLANSRESPONSE']._serialized_end=1029
+  _globals['_CHECKPLANREQUEST']._serialized_start=1031
+  _globals['_CHECKPLANREQUEST']._serialized_end=1084
+  _globals['_CHECKPLANRESPONSE']._serialized_start=1086
+  _globals['_CHECKPLANRESPONSE']._serialized_end=1213
+  _globals['_PLANFAULT']._serialized_start=1215
+  _globals['_PLANFAULT']._serialized_end=1273
+  _globals['_EXAMPLERESULT']._serialized_start=1275
+  _globals['_EXAMPLERESULT']._serialized_end=1327
+  _globals['_CATALOGSERVICE']._serialized_start=1330
+  _globals['_CATALOGSERVICE']._serialized_end=1909
 # @@protoc_insertion_point(module_scope)

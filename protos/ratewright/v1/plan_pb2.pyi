@@ -198,7 +198,7 @@ class Meter(_message.Message):
     def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., aggregation: _Optional[_Union[Aggregation, str]] = ..., unit: _Optional[str] = ..., scale: _Optional[int] = ..., dimensions: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., of: _Optional[str] = ..., per: _Optional[_Union[LevelUnit, str]] = ..., buckets: _Optional[_Union[BucketLength, str]] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("name", "id", "version", "currency", "billing_period", "rounding", "meters", "charges", "commitments", "order", "maximum_amount", "minimum_amount", "late_usage", "examples", "create_time", "proration", "credits")
+    __slots__ = ("name", "id", "version", "currency", "billing_period", "rounding", "meters", "charges", "commitments", "order", "maximum_amount", "minimum_amount", "late_usage", "examples", "create_time", "proration", "credits", "effective_time", "existing_effective_time")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +216,8 @@ class Plan(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     PRORATION_FIELD_NUMBER: _ClassVar[int]
     CREDITS_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    EXISTING_EFFECTIVE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     version: int
@@ -233,7 +235,9 @@ class Plan(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     proration: Proration
     credits: CreditPlacement
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., version: _Optional[int] = ..., currency: _Optional[str] = ..., billing_period: _Optional[_Union[BillingPeriod, str]] = ..., rounding: _Optional[_Union[Rounding, _Mapping]] = ..., meters: _Optional[_Iterable[_Union[PlanMeter, _Mapping]]] = ..., charges: _Optional[_Iterable[_Union[Charge, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[Commitment, _Mapping]]] = ..., order: _Optional[_Union[CommitmentOrder, str]] = ..., maximum_amount: _Optional[str] = ..., minimum_amount: _Optional[str] = ..., late_usage: _Optional[_Union[LateUsage, str]] = ..., examples: _Optional[_Iterable[_Union[PlanExample, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., proration: _Optional[_Union[Proration, str]] = ..., credits: _Optional[_Union[CreditPlacement, str]] = ...) -> None: ...
+    effective_time: _timestamp_pb2.Timestamp
+    existing_effective_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., version: _Optional[int] = ..., currency: _Optional[str] = ..., billing_period: _Optional[_Union[BillingPeriod, str]] = ..., rounding: _Optional[_Union[Rounding, _Mapping]] = ..., meters: _Optional[_Iterable[_Union[PlanMeter, _Mapping]]] = ..., charges: _Optional[_Iterable[_Union[Charge, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[Commitment, _Mapping]]] = ..., order: _Optional[_Union[CommitmentOrder, str]] = ..., maximum_amount: _Optional[str] = ..., minimum_amount: _Optional[str] = ..., late_usage: _Optional[_Union[LateUsage, str]] = ..., examples: _Optional[_Iterable[_Union[PlanExample, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., proration: _Optional[_Union[Proration, str]] = ..., credits: _Optional[_Union[CreditPlacement, str]] = ..., effective_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., existing_effective_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class PlanMeter(_message.Message):
     __slots__ = ("id", "aggregation", "unit", "scale", "dimensions", "of", "per", "buckets")

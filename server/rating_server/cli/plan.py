@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from ratewright.document import PlanDocumentError, plan_from_document, plan_to_document
 from rating_server.cli.failure import CommandError, bad_input, complain
 from rating_server.cli.online import (
+    InstantType,
     PlanReference,
     connected,
     instant_words,
@@ -43,8 +45,13 @@ def _read_plan(path: Path) -> Any:
         raise bad_input([f"{path}: {fault}" for fault in error.faults]) from None
 
 
-def publish_plan(client: Any, path: Path) -> Any:
-    """Publish a plan file and return the server's answer.
+def publish_plan(
+    client: Any,
+    path: Path,
+    effective: datetime | None = None,
+    existing_effective: datetime | None = None,
+) -> Any:
+    """Publish a plan file, with its effective times (S8.6), and return the server's answer.
 
     Faults end the command with status 2, examples that come out otherwise with status 1; nothing
     is published then.
@@ -64,17 +71,35 @@ def publish_plan(client: Any, path: Path) -> Any:
     ]
     if differences:
         raise CommandError(*differences)
-    return client.create_plan(message)
+    return client.create_plan(
+        message, effective_time=effective, existing_effective_time=existing_effective
+    )
 
 
 @plan.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option(
+    "--effective",
+    type=InstantType(),
+    help="From when on new subscriptions take it, by their start [default: all from now on].",
+)
+@click.option(
+    "--existing-effective",
+    type=InstantType(),
+    help="When standing subscriptions move to it, 120 s ahead or more [default: never].",
+)
 @target_option
 @format_option
-def publish(file: Path, target: str, output_format: str) -> None:
+def publish(
+    file: Path,
+    effective: datetime | None,
+    existing_effective: datetime | None,
+    target: str,
+    output_format: str,
+) -> None:
     """Publish a plan file as the next version of its id; its examples must come out."""
     with connected(target) as client:
-        answer = publish_plan(client, file)
+        answer = publish_plan(client, file, effective, existing_effective)
     for warning in answer.warnings:
         complain(f"{file}: warning: {warning}")
     row = {"id": answer.plan.id, "version": str(answer.plan.version)}
@@ -92,7 +117,16 @@ def publish(file: Path, target: str, output_format: str) -> None:
 @format_option
 def list_(plan_id: str | None, target: str, output_format: str) -> None:
     """List the latest version of every plan, or all versions of one."""
-    columns = ("id", "version", "currency", "billing_period", "charges", "created")
+    columns = (
+        "id",
+        "version",
+        "currency",
+        "billing_period",
+        "charges",
+        "created",
+        "effective",
+        "existing_effective",
+    )
     with connected(target) as client:
         rows = [_plan_row(message) for message in client.list_plans(plan_id)]
     print_rows(output_format, columns, rows, right=("version", "charges"))
@@ -106,16 +140,17 @@ def _plan_row(message: Any) -> dict[str, str]:
         "currency": message.currency,
         "billing_period": str(document.get("billing_period", "")),
         "charges": str(len(message.charges)),
-        "created": _created(message),
+        "created": _time_words(message, "create_time"),
+        "effective": _time_words(message, "effective_time"),
+        "existing_effective": _time_words(message, "existing_effective_time"),
     }
 
 
-def _created(message: Any) -> str:
-    from datetime import UTC
-
-    if not message.HasField("create_time"):
+def _time_words(message: Any, field: str) -> str:
+    """Return an instant of a plan's message, "" where it is not set."""
+    if not message.HasField(field):
         return ""
-    return instant_words(message.create_time.ToDatetime(tzinfo=UTC))
+    return instant_words(getattr(message, field).ToDatetime(tzinfo=UTC))
 
 
 @plan.command()
@@ -145,5 +180,7 @@ def show(reference: tuple[str, int | None], target: str, output_format: str) -> 
     else:
         import yaml
 
-        click.echo(f"# {message.id}@{message.version}, created {_created(message)}")
+        click.echo(
+            f"# {message.id}@{message.version}, created {_time_words(message, 'create_time')}"
+        )
         click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)

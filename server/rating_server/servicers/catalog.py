@@ -53,7 +53,8 @@ class CatalogServicer:
         if not request.HasField("plan"):
             raise invalid("plan", "MISSING", "a plan is required")
         document = convert_plan.from_proto_plan(request.plan)
-        published = await create_plan(self._context, document, request.request_id)
+        times = convert_plan.from_proto_times(request)
+        published = await create_plan(self._context, document, times, request.request_id)
         return pb.CreatePlanResponse(
             plan=convert_plan.to_proto_plan(published.stored),
             replayed=published.replayed,

@@ -6,9 +6,11 @@ from typing import Any
 
 from ratewright import document as api
 from ratewright.v1 import plan_pb2
+from ratewright.v1.catalog_service_pb2 import CreatePlanRequest
 from rating_core.metering.catalogue import StoredMeter, StoredPlan
 from rating_core.plan_document import meter_to_document
-from rating_server.servicers.convert_time import to_proto_timestamp
+from rating_server.servicers.convert_time import from_proto_instant, to_proto_timestamp
+from rating_server.usecases.create_plan import Times
 from rating_server.usecases.failure import InvalidRequest, Violation, invalid
 
 
@@ -23,7 +25,24 @@ def to_proto_plan(stored: StoredPlan) -> plan_pb2.Plan:
     message.version = stored.version
     message.name = f"plans/{message.id}/versions/{stored.version}"
     message.create_time.CopyFrom(to_proto_timestamp(stored.create_time))
+    if stored.effective_time is not None:
+        message.effective_time.CopyFrom(to_proto_timestamp(stored.effective_time))
+    if stored.existing_effective_time is not None:
+        existing = to_proto_timestamp(stored.existing_effective_time)
+        message.existing_effective_time.CopyFrom(existing)
     return message
+
+
+def from_proto_times(request: CreatePlanRequest) -> Times:
+    """Return the effective times of a plan version; all faults at once (S8.6)."""
+    violations: list[Violation] = []
+    effective, existing = (
+        from_proto_instant(getattr(request, field), request.HasField(field), field, violations)
+        for field in ("effective_time", "existing_effective_time")
+    )
+    if violations:
+        raise InvalidRequest(violations)
+    return Times(effective, existing)
 
 
 def from_proto_meter(message: plan_pb2.Meter) -> dict[str, Any]:

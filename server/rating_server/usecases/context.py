@@ -63,8 +63,7 @@ class Context:
             self.store.catalogue_ask(GetPlan(plan_id, version)),
         )
         if answer is None:
-            name = f"plans/{plan_id}" + (f"/versions/{version}" if version else "")
-            raise Failure("PLAN_NOT_FOUND", f"{name} does not exist", name=name)
+            raise plan_not_found(plan_id, version)
         key = (plan_id, answer.version)
         cached = self.plans.get(key)
         if cached is None:
@@ -94,6 +93,12 @@ class Context:
     def _compile(self, stored: StoredPlan) -> PricedPlan:
         plan = plan_from_document(stored.document, self.minor_unit, self.store.meters)
         return PricedPlan(plan, stored.version, compile_plans([plan]))
+
+
+def plan_not_found(plan_id: str, version: int = 0) -> Failure:
+    """Return the failure of a plan, or a version of it, that does not exist."""
+    name = f"plans/{plan_id}" + (f"/versions/{version}" if version else "")
+    return Failure("PLAN_NOT_FOUND", f"{name} does not exist", name=name)
 
 
 def _own_plan(standing: PricedPlan, overrides: str) -> PricedPlan:

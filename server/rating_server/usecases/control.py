@@ -10,6 +10,10 @@ _MESSAGES = {
     "ALREADY_EXISTS": "it exists already",
     "METER_MISMATCH": "the catalogue holds another meter of that id",
     "UNKNOWN_METER": "the catalogue lacks a meter that the plan names",
+    "EFFECTIVE_TOO_SOON": "standing subscriptions move 120 s from now at the earliest",
+    "CURRENCY_DIFFERS": "an earlier version has another currency: cancel and subscribe anew",
+    "BILLING_PERIOD_DIFFERS": "the plans have different billing periods: cancel, subscribe anew",
+    "ROUNDING_DIFFERS": "an earlier version rounds otherwise: cancel and subscribe anew",
     "SUBSCRIPTION_OVERLAP": "the customer has a subscription that is active at the same time",
 }
 

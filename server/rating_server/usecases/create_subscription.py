@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rating_core.bands import plan_bands
 from rating_core.metering.calls import CreateSubscription, Subscription
 from rating_core.metering.directory import subscription_from_facts
+from rating_server.usecases.choose_plan import choose_plan
 from rating_server.usecases.context import (
     Context,
     check_request_id,
@@ -26,13 +27,17 @@ _LATEST_START = 253_370_764_800_000_000  # the year 9999
 
 @dataclass(frozen=True, slots=True)
 class NewSubscription:
-    """A subscription as asked for. ``start_time`` in µs; None and version 0 take the default."""
+    """A subscription as asked for. ``start_time`` in µs; None and version 0 take the default.
+
+    ``overrides``: the customer's own prices, JSON, empty for none (S8.6).
+    """
 
     customer: str
     subscription_id: str
     plan_id: str
     plan_version: int
     start_time: int | None
+    overrides: str = ""
 
 
 async def create_subscription(
@@ -40,7 +45,8 @@ async def create_subscription(
 ) -> tuple[Subscription, bool]:
     """Subscribe; return the subscription and whether the answer is a replay.
 
-    Failures PLAN_NOT_FOUND, ALREADY_EXISTS, SUBSCRIPTION_OVERLAP (S7.7), REQUEST_ID_REUSED.
+    InvalidRequest PLAN_INVALID for overrides that do not fit the plan (S8.6). Failures
+    PLAN_NOT_FOUND, ALREADY_EXISTS, SUBSCRIPTION_OVERLAP (S7.7), REQUEST_ID_REUSED.
     """
     check_request_id(request_id)
     subscription_id = new.subscription_id or SUBSCRIPTION_ID_DEFAULT
@@ -48,16 +54,18 @@ async def create_subscription(
     violations = list(_violations(new, subscription_id, start))
     if violations:
         raise InvalidRequest(violations)
-    priced = await context.plan(new.plan_id, new.plan_version)
+    field = "subscription.overrides"
+    chosen = await choose_plan(context, new.plan_id, new.plan_version, start, new.overrides, field)
     call = CreateSubscription(
         customer=new.customer,
         subscription_id=subscription_id,
         plan_id=new.plan_id,
-        plan_version=priced.version,
-        billing_period=priced.plan.billing_period,
-        late_usage=priced.plan.late_usage,
+        plan_version=chosen.ref.version,
+        overrides=chosen.ref.overrides,
+        billing_period=chosen.plan.billing_period,
+        late_usage=chosen.plan.late_usage,
         start_time=start,
-        bands=plan_bands(priced.plan),
+        bands=plan_bands(chosen.plan),
         request_id=request_id,
         asked={
             "customer": new.customer,
@@ -65,6 +73,7 @@ async def create_subscription(
             "plan_id": new.plan_id,
             "plan_version": new.plan_version,
             "start_time": new.start_time,
+            **({"overrides": new.overrides} if new.overrides else {}),
         },
     )
     answer = answered(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rating_core.metering import catalogue
-from rating_server.usecases.context import Context, reach
+from rating_server.usecases.context import Context, plan_not_found, reach
 from rating_server.usecases.failure import Failure
 from rating_server.usecases.page import page_of
 
@@ -35,8 +35,7 @@ async def get_plan(context: Context, plan_id: str, version: int) -> catalogue.St
         context.store.catalogue_ask(catalogue.GetPlan(plan_id, version))
     )
     if found is None:
-        name = f"plans/{plan_id}" + (f"/versions/{version}" if version else "")
-        raise Failure("PLAN_NOT_FOUND", f"{name} does not exist", name=name)
+        raise plan_not_found(plan_id, version)
     return found
 
 

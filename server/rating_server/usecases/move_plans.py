@@ -1,0 +1,83 @@
+"""Moving standing subscriptions to a new plan version in all shards (S8.6, ADR 28).
+
+The catalogue says which versions standing subscriptions move to; each shard's log says that it
+moves its own. The request id follows from plan and version, so that any server may do, or finish,
+what another one began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from rating_core.bands import plan_bands
+from rating_core.metering.calls import ControlAnswer, MigratePlan
+from rating_core.metering.catalogue import FinishMove, ListMoves, StoredPlan
+from rating_core.metering.catalogue_calls import MOVE_AHEAD_US
+from rating_server.ports import StoreError
+from rating_server.usecases.context import Context, reach
+from rating_server.usecases.control import answered
+from rating_server.usecases.failure import Failure
+
+INTERVAL_S = 10.0
+"""Seconds between two looks for moves that a server left unfinished."""
+
+_log = logging.getLogger(__name__)
+
+
+async def keep_moving(context: Context) -> None:
+    """Finish moves now and every `INTERVAL_S`, until cancelled."""
+    while True:
+        try:
+            for stored in await reach(context.store.catalogue_ask(ListMoves())):
+                await try_move(context, stored)
+        except Failure as failure:
+            _log.debug("moves of plan versions wait: %s", failure.message)
+        await asyncio.sleep(INTERVAL_S)
+
+
+async def try_move(context: Context, stored: StoredPlan) -> bool:
+    """Move standing subscriptions to a version; False if a shard did not answer: again later."""
+    try:
+        await _move(context, stored)
+    except Failure as failure:
+        what = f"{stored.plan_id}@{stored.version}"
+        _log.warning("the move to %s is tried again: %s", what, failure.message)
+        return False
+    return True
+
+
+async def _move(context: Context, stored: StoredPlan) -> None:
+    plan = (await context.plan(stored.plan_id, stored.version)).plan
+    asked = {"plan_id": stored.plan_id, "version": stored.version}
+    call = MigratePlan(
+        plan_id=stored.plan_id,
+        version=stored.version,
+        instant=stored.existing_effective_time or 0,
+        billing_period=plan.billing_period,
+        late_usage=plan.late_usage,
+        bands=plan_bands(plan),
+        request_id=f"move:{stored.plan_id}@{stored.version}",
+        asked=asked,
+    )
+    shards = range(context.store.shard_count)
+    answers = await context.store.submit_all([(shard, call) for shard in shards])
+    late = [s for s, answer in zip(shards, answers, strict=True) if _too_late(answer)]
+    if late:
+        # The servers were down when the time came: what is counted by now stays where it is.
+        instant = context.now() + MOVE_AHEAD_US
+        _log.warning("%s@%s: %s shards move later than planned", *asked.values(), len(late))
+        later = [(shard, replace(call, instant=instant)) for shard in late]
+        for shard, answer in zip(late, await context.store.submit_all(later), strict=True):
+            answers = [*answers[:shard], answer, *answers[shard + 1 :]]
+    for answer in answers:
+        if isinstance(answer, StoreError):
+            raise Failure("STORE_UNAVAILABLE", f"the store did not answer: {answer}")
+        answered(answer, plan=stored.plan_id)
+    finish = FinishMove(plan_id=stored.plan_id, version=stored.version)
+    answered(await reach(context.store.catalogue_call(finish)), plan=stored.plan_id)
+
+
+def _too_late(answer: object) -> bool:
+    return isinstance(answer, ControlAnswer) and answer.reason == "EFFECTIVE_TOO_SOON"

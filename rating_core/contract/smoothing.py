@@ -42,10 +42,10 @@ class Smoothing:
         What the parts of a period have of a charge is spread as one amount, over as many statements
         as the last of them says. In the subscription's last period nothing is put off.
         """
-        if statements <= 1 or amount <= 0 or self._last:
+        if statements <= 1 or self._last:
             return
         above = self._above.setdefault(charge_id, _Above(0, statements))
-        above.amount += amount
+        above.amount += max(amount, 0)
         above.statements = statements
 
     def book(self, sheet: Sheet, due_time: int) -> None:

@@ -24,6 +24,7 @@ from rating_client import (
     WriterOptions,
 )
 from rating_client.delivery import Batch, Delivery, Verdict, verdict
+from rating_client.errors import Cancelled
 
 ACCEPTED, DUPLICATE, REJECTED, RETRY = 1, 2, 4, 5
 LOST = Unavailable("lost", code=grpc.StatusCode.UNAVAILABLE, reason="DRAINING")
@@ -200,6 +201,8 @@ def test_an_answer_that_does_not_fit_is_an_error(answer: dict[str, Any]):
         (LOST, Verdict.RETRY),
         (Internal("Received RST_STREAM", code=grpc.StatusCode.INTERNAL), Verdict.RETRY),
         (Internal("Stream removed", code=grpc.StatusCode.UNKNOWN), Verdict.RETRY),
+        (Cancelled("CANCELLED", code=grpc.StatusCode.CANCELLED), Verdict.RETRY),
+        (Cancelled("Channel closed!", code=grpc.StatusCode.CANCELLED), Verdict.FATAL),
         (Internal("an error", code=grpc.StatusCode.INTERNAL, reason="INTERNAL"), Verdict.FATAL),
         (Internal("unexpected KeyError", code=grpc.StatusCode.UNKNOWN), Verdict.FATAL),
         (PermissionDenied("no", code=grpc.StatusCode.PERMISSION_DENIED), Verdict.FATAL),

@@ -166,6 +166,26 @@ def test_another_revision_makes_the_client_ask_but_not_too_often():
     assert bench.routes.owner("c1") == "b"
 
 
+def test_unary_calls_look_around_now_and_then():
+    """The first call asks nothing, a later one does, the next only after a while; a topology of
+    one server is not followed, since its target reaches it.
+    """
+    bench = Bench(None)
+    assert bench.routes.to_ask_beside() is None
+    bench.now += 1.0
+    assert bench.routes.to_ask_beside() == "home"
+    bench.routes.learn(topology(0, inside=tuple(range(8))))
+    assert bench.routes.topology is None
+    bench.now += 1.0
+    assert bench.routes.to_ask_beside() is None
+    bench.now += 60.0
+    assert bench.routes.to_ask_beside() == "home"
+    bench.routes.learn(TWO)
+    bench.routes.no_answer("home", LOST)
+    assert bench.routes.in_turn() == ["a", "b", "home"]
+    assert Routes("home", follow=False).to_ask_beside() is None
+
+
 def test_lanes_of_servers_that_are_gone_end():
     """A lane without work ends when its server is in the topology no more; home stays."""
     bench = Bench(TWO)

@@ -48,6 +48,7 @@ class AsyncClient:
         self._others: dict[str, grpc.aio.Channel] = {}
         self._streams: dict[str, grpc.aio.Channel] = {}
         self._methods: dict[tuple[str, str], Any] = {}
+        self._asking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,6 +63,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled. Close writers first."""
+        if self._asking is not None:
+            self._asking.cancel()
         for channel in (self._channel, *self._others.values(), *self._streams.values()):
             await channel.close()
 
@@ -109,6 +112,7 @@ class AsyncClient:
     async def _call(self, call: Call[Answer], timeout: float | None) -> Answer:
         deadline = self.options.timeout_seconds if timeout is None else timeout
         expires = self.routes.clock() + deadline
+        self._look_around()
         for address in self.routes.in_turn():
             left = expires - self.routes.clock()
             try:
@@ -121,6 +125,19 @@ class AsyncClient:
             else:
                 return call.read(response)
         raise failed
+
+    def _look_around(self) -> None:
+        """Ask who the servers are, if that is to be known; nobody waits for the answer."""
+        address = self.routes.to_ask_beside()
+        if address is not None:
+            self._asking = asyncio.get_running_loop().create_task(self.learn_topology(address))
+
+    async def learn_topology(self, address: str) -> None:
+        """Ask one server for the topology, and keep what it says; raises nothing."""
+        try:
+            self.routes.learn(await self.ask_topology(address))
+        except grpc.RpcError:
+            self.routes.failed(address)
 
     async def _pages(
         self, page: Callable[[str], Call[Page[Answer]]], timeout: float | None

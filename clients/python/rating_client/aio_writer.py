@@ -249,10 +249,7 @@ class AsyncUsageWriter:
             self._asking = asyncio.get_running_loop().create_task(self._learn(address))
 
     async def _learn(self, address: str) -> None:
-        try:
-            self._client.routes.learn(await self._client.ask_topology(address))
-        except grpc.RpcError:
-            self._client.routes.failed(address)
+        await self._client.learn_topology(address)
         self._work.notify()
 
     async def _stream(self, lane: Lane) -> None:

@@ -109,6 +109,7 @@ class Client:
     def _call(self, call: Call[Answer], timeout: float | None) -> Answer:
         deadline = self.options.timeout_seconds if timeout is None else timeout
         expires = self.routes.clock() + deadline
+        self._look_around()
         for address in self.routes.in_turn():
             left = expires - self.routes.clock()
             try:
@@ -121,6 +122,13 @@ class Client:
             else:
                 return call.read(response)
         raise failed
+
+    def _look_around(self) -> None:
+        """Ask who the servers are, if that is to be known; nobody waits for the answer."""
+        address = self.routes.to_ask_beside()
+        if address is not None:
+            asked = self.ask_topology(address)
+            asked.add_done_callback(lambda call: self.routes.told(address, call))
 
     def _pages(
         self, page: Callable[[str], Call[Page[Answer]]], timeout: float | None

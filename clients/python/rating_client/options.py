@@ -9,7 +9,7 @@ from typing import Literal
 import grpc
 
 _IDEMPOTENT = {
-    "UsageService": ("RecordUsage", "GetUsage", "GetTopology"),
+    "UsageService": ("RecordUsage", "GetUsage", "ListUsage", "GetTopology"),
     "CatalogService": (
         "CreateMeter",
         "GetMeter",
@@ -82,7 +82,8 @@ class ClientOptions:
                         "initialBackoff": "0.1s",
                         "maxBackoff": "2s",
                         "backoffMultiplier": 2,
-                        "retryableStatusCodes": ["UNAVAILABLE"],
+                        # CANCELLED: the call met a server that was stopping.
+                        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                     },
                 }
             ]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import grpc
 
@@ -19,9 +20,12 @@ from ratewright.v1 import usage_service_pb2 as usage_api
 from rating_client.calls import Call
 from rating_client.errors import RatewrightError
 from rating_client.values import from_micros
+from rating_client.verdict import server_went
 
 ASK_INTERVAL_SECONDS = 0.25
 ASK_TIMEOUT_SECONDS = 2.0
+LOOK_INTERVAL_SECONDS = 30.0
+"""How often a client that makes unary calls looks who the servers are: their answers do not say."""
 _DOWN_FIRST_SECONDS = 1.0
 _DOWN_LONGEST_SECONDS = 15.0
 _SHARDS_REMEMBERED = 1 << 18
@@ -115,6 +119,7 @@ class Routes:
         self._revision = 0
         self._stale = False
         self._ask_at = 0.0
+        self._look_at: float | None = None
         self._failures: dict[str, int] = {}
         self._down_until: dict[str, float] = {}
 
@@ -194,6 +199,29 @@ class Routes:
             self._ask_at = now + ASK_INTERVAL_SECONDS
             return next((a for a in self.addresses if self.reachable(a)), self.home)
 
+    def to_ask_beside(self) -> str | None:
+        """Return the address to ask for the topology beside a unary call; None: nothing to ask.
+
+        So that a client that only makes such calls knows other servers when its target goes. The
+        first call asks nothing: a process that makes one call need not know.
+        """
+        if not self._follow:
+            return None
+        now = self.clock()
+        if self._look_at is None:
+            self._look_at = now
+        elif now >= self._look_at:
+            self._look_at = now + LOOK_INTERVAL_SECONDS
+            self._stale = True
+        return self.to_ask()
+
+    def told(self, address: str, call: Any) -> None:
+        """Take what a server answered, a `grpc.Future` of GetTopology that is done."""
+        try:
+            self.learn(read_topology(call.result()))
+        except (grpc.RpcError, grpc.FutureCancelledError):
+            self.failed(address)
+
     def seconds_to_ask(self) -> float | None:
         """Return how long until `to_ask` has something to say if nothing happens."""
         return max(0.0, self._ask_at - self.clock()) if self._stale else None
@@ -203,6 +231,10 @@ class Routes:
         with self._lock:
             if not topology.servers:
                 # It is not in the registry itself: it starts or stops. Ask again.
+                return
+            if self._known is None and not topology.revision:
+                # One server: the target reaches it, which the address that it names may not.
+                self._stale = False
                 return
             self._known = topology
             self._owners = topology.owners()
@@ -223,9 +255,9 @@ class Routes:
 
     def no_answer(self, address: str, error: RatewrightError) -> None:
         """Note how a unary call to a server failed."""
-        if error.code is grpc.StatusCode.UNAVAILABLE and not error.reason:
+        if server_went(error) and not error.reason:
             self.failed(address)
 
     def worth_another(self, error: RatewrightError, expires: float) -> bool:
         """Whether another server may answer what this one did not: all calls are idempotent."""
-        return error.code is grpc.StatusCode.UNAVAILABLE and self.clock() < expires
+        return server_went(error) and self.clock() < expires

@@ -15,9 +15,7 @@ _REFUSED_CODES = frozenset(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     }
 )
-_TRANSPORT_CODES = frozenset(
-    {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED}
-)
+_TRANSPORT_CODES = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 _TRANSPORT_WORDS = (
     "RST_STREAM",
     "GOAWAY",
@@ -26,6 +24,20 @@ _TRANSPORT_WORDS = (
     "Broken pipe",
     "Internal error from Core",  # grpc.aio: a write met the end of the stream, and hides its status
 )
+
+
+_LOCAL_WORDS = ("Channel closed", "Locally cancelled")
+
+
+def server_went(error: RatewrightError) -> bool:
+    """Whether a call met a server that was ending: it may be sent again, there or elsewhere.
+
+    gRPC was seen to answer CANCELLED, without any words, to calls that arrive while it stops.
+    """
+    if error.code is grpc.StatusCode.UNAVAILABLE:
+        return True
+    cancelled = error.code is grpc.StatusCode.CANCELLED and not error.reason
+    return cancelled and not any(word in error.message for word in _LOCAL_WORDS)
 
 
 class Verdict(Enum):
@@ -41,7 +53,7 @@ class Verdict(Enum):
 
 def verdict(error: RatewrightError) -> Verdict:
     """Return what a stream error means: only what may be retried is RETRY."""
-    if error.code is grpc.StatusCode.UNAVAILABLE:
+    if server_went(error):
         return Verdict.RETRY
     if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.retry_after is not None:
         return Verdict.RETRY

@@ -23,7 +23,6 @@ from rating_client.delivery import BatchResult, OnBatch
 from rating_client.errors import RatewrightError, error_from_rpc
 from rating_client.lanes import Lane
 from rating_client.options import WriterOptions
-from rating_client.routes import read_topology
 from rating_client.spool_directory import SpoolDamage
 from rating_client.values import UsageRecord
 from rating_client.writer_core import (
@@ -271,10 +270,7 @@ class UsageWriter:
             asked.add_done_callback(lambda call: self._told(address, call))
 
     def _told(self, address: str, call: Any) -> None:
-        try:
-            self._client.routes.learn(read_topology(call.result()))
-        except (grpc.RpcError, grpc.FutureCancelledError):
-            self._client.routes.failed(address)
+        self._client.routes.told(address, call)
         with self._lock:
             self._work.notify_all()
 

@@ -24,6 +24,11 @@ Response = TypeVar("Response", bound=Message)
 Answer = TypeVar("Answer", bound=Message | bytes)
 
 _STATUS_KEY = "grpc-status-details-bin"
+_NOT_AGAIN = ("grpc-retry-pushback-ms", "-1")
+_SPARED_SHARE = 10
+_SPARED_MOST_S = 0.25
+_ENOUGH_S = 3.0
+"""Longer than clients wait between two tries."""
 _log = structlog.get_logger("rpc")
 
 
@@ -36,15 +41,22 @@ def parse(data: bytes, message: type[Request]) -> Request:
         raise InvalidRequest([fault], "REQUEST_UNPARSABLE") from error
 
 
-async def abort(context: aio.ServicerContext[Any, Any], method: str, error: Exception) -> NoReturn:
-    """End the call with the status of ``error``; what is not a failure on purpose is logged."""
+async def abort(
+    context: aio.ServicerContext[Any, Any], method: str, error: Exception, *, again: bool = True
+) -> NoReturn:
+    """End the call with the status of ``error``; what is not a failure on purpose is logged.
+
+    Unless it may be tried ``again``, gRPC's own retries in the client are told not to.
+    """
     failure = failure_of(error)
     if failure.reason == "INTERNAL":
         _log.error("internal error", method=method, exc_info=error)
     status = status_of(failure)
-    details = ((_STATUS_KEY, status.SerializeToString()),)
+    details: list[tuple[str, str | bytes]] = [(_STATUS_KEY, status.SerializeToString())]
+    if not again:
+        details.append(_NOT_AGAIN)
     try:
-        await context.abort(code_of(failure), status.message, details)
+        await context.abort(code_of(failure), status.message, tuple(details))
     except aio.AbortError:
         raise
     except Exception:  # noqa: BLE001 - see _gone
@@ -70,15 +82,40 @@ def unary(
     async def serve(data: bytes, context: aio.ServicerContext[bytes, Response]) -> Response:
         started = time.perf_counter_ns()
         try:
-            response = await handle(parse(data, message))
+            response = await _in_time(handle(parse(data, message)), context)
         except Exception as error:  # noqa: BLE001 - every error gets a canonical status
-            reason = failure_of(error).reason
-            _log.info("call failed", method=method, reason=reason, us=_elapsed_us(started))
-            await abort(context, method, error)
+            elapsed = _elapsed_us(started)
+            _log.info("call failed", method=method, reason=failure_of(error).reason, us=elapsed)
+            await abort(context, method, error, again=_worth_another(context, elapsed))
         _log.debug("call", method=method, us=_elapsed_us(started))
         return response
 
     return grpc.unary_unary_rpc_method_handler(serve, response_serializer=_serialize)
+
+
+def _worth_another(context: aio.ServicerContext[Any, Any], elapsed_us: int) -> bool:
+    """Whether another try may answer in time, or would end as DEADLINE_EXCEEDED and not say why."""
+    left = context.time_remaining()
+    enough = elapsed_us / 1_000_000 + _SPARED_MOST_S
+    return left is None or left > min(enough, _ENOUGH_S)
+
+
+async def _in_time(answer: Awaitable[Response], context: aio.ServicerContext[Any, Any]) -> Response:
+    """Return a call's answer; Failure STORE_UNAVAILABLE shortly before its deadline.
+
+    So that a caller that waits less than a store call may take learns why, too.
+    """
+    left = context.time_remaining()
+    if left is None:
+        return await answer
+    try:
+        async with asyncio.timeout(left - min(left / _SPARED_SHARE, _SPARED_MOST_S)) as limit:
+            return await answer
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        text = "the store did not answer within the deadline of the call"
+        raise Failure("STORE_UNAVAILABLE", text) from None
 
 
 def bidirectional(

@@ -13,6 +13,8 @@ import grpc
 import pytest
 
 from ratewright.v1 import usage_service_pb2 as usage
+from rating_client import Client
+from rating_client.errors import Unavailable
 
 JANUARY_US = 1_767_225_600_000_000
 ROWS = 20_000
@@ -107,6 +109,23 @@ def test_a_store_that_stands_still_is_unavailable_in_time(server_factory, road):
     asked = usage.GetUsageRequest(customer="still-customer")
     asked.time.FromMicroseconds(JANUARY_US)
     assert [counter.value for counter in server.usage.GetUsage(asked).counters] == ["1"]
+
+
+def test_a_client_that_cannot_wait_learns_why(server_factory, road):
+    """The deadline of a call is shorter than a store call, or than its retries: UNAVAILABLE with
+    the reason before it ends, not DEADLINE_EXCEEDED.
+    """
+    server = server_factory("--store-timeout", "1500").start()
+    road.subscribe(server, "short", "short-customer")
+    os.kill(server.store_pid, signal.SIGSTOP)
+    try:
+        with Client(server.target) as client:
+            for timeout in (0.3, 2.0):
+                with pytest.raises(Unavailable) as caught:
+                    client.get_usage("short-customer", timeout=timeout)
+                assert caught.value.reason == "STORE_UNAVAILABLE"
+    finally:
+        os.kill(server.store_pid, signal.SIGCONT)
 
 
 def test_a_full_id_index_refuses_and_forgets_nothing(server_factory, road):

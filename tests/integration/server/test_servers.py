@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -140,6 +141,49 @@ def test_sessions_follow_ownership(server_factory, store_factory, road):
         for customer in CUSTOMERS:
             (counter,) = client.get_usage(customer, START).counters
             assert counter.event_count == 5
+
+
+@pytest.mark.timeout(120)
+def test_unary_calls_go_on_when_their_server_stops(server_factory, store_factory, road):
+    """Clients that never open a stream learn who else is there; a server that stops is no error."""
+    store = store_factory()
+    stays = server_factory(*FLAGS, url=store.url).start()
+    road.subscribe(stays, "several", CUSTOMERS[0])
+    goes = server_factory(*FLAGS, url=store.url).start()
+    sent: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def calls(name: str) -> None:
+        with Client(goes.target) as client:
+            while not stop.is_set():
+                event_id = f"{name}-{sent[name]}"
+                (outcome,) = client.record_usage([record(event_id, CUSTOMERS[0], START)])
+                assert outcome.counted
+                sent[name] += 1
+
+    async def calls_async() -> None:
+        async with AsyncClient(goes.target) as client:
+            while not stop.is_set():
+                event_id = f"async-{sent['async']}"
+                (outcome,) = await client.record_usage([record(event_id, CUSTOMERS[0], START)])
+                assert outcome.counted
+                sent["async"] += 1
+
+    with ThreadPoolExecutor() as pool:
+        callers = [pool.submit(calls, f"sync-{number}") for number in range(4)]
+        callers.append(pool.submit(asyncio.run, calls_async()))
+        try:
+            eventually(lambda: len(sent) == 5 and min(sent.values()) > 50)
+            assert goes.stop() == 0
+            before = dict(sent)
+            eventually(lambda: all(sent[name] > before[name] + 20 for name in before))
+        finally:
+            stop.set()
+        for caller in callers:
+            caller.result(30)
+    with Client(stays.target) as client:
+        (counter,) = client.get_usage(CUSTOMERS[0], START).counters
+        assert counter.event_count == sent.total()
 
 
 @pytest.mark.timeout(120)

@@ -119,11 +119,9 @@ def _windows(
 ) -> dict[str, int]:
     """Return what the tier windows of the last part's charges have booked so far (S8.5)."""
     last = len(period.parts) - 1
-    opens = window_opens(period.parts[last])
-    windows: dict[str, int] = {}
+    windows = {} if window_opens(period.parts[last]) else dict(carry.windows)
     for step, amount in amounts:
         kind, key = step.memo or ("", "")
         if kind == WINDOW_MEMO and step.part == last:
-            before = 0 if opens else carry.windows.get(key, 0)
-            windows[key] = windows.get(key, before) + amount
+            windows[key] = windows.get(key, 0) + amount
     return windows

@@ -37,7 +37,7 @@ class PartHours:
 
     def __init__(self, part: PartUsage, pricers: Mapping[Place, ChargePricer], now: int) -> None:
         """``now``: instant up to which hours have ended, 0 for all of the part."""
-        self._own = [_starts_in(hour, part) for hour in part.hours]
+        self._own = [_counts(hour, part, now) for hour in part.hours]
         self.ended = _ended_hours(part, now)
         self.amounts = {
             place: _hour_amounts(pricer, part.hours) for place, pricer in pricers.items()
@@ -109,8 +109,10 @@ class PartHours:
         return taken
 
 
-def _starts_in(hour: HourUsage, part: PartUsage) -> bool:
-    return hour.start % HOUR_US == 0 and hour.start >= part.start
+def _counts(hour: HourUsage, part: PartUsage, now: int) -> bool:
+    """Return whether an hour starts in a part and has ended."""
+    starts = hour.start % HOUR_US == 0 and hour.start >= part.start
+    return starts and (not now or hour.end <= now)
 
 
 def _ended_hours(part: PartUsage, now: int) -> int:

@@ -1,0 +1,375 @@
+"""Contracts in time, worked out by hand: what the random contracts of the laws do not reach."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from rating_core.calendar import BillingCalendar
+from rating_core.catalog import (
+    Aggregation,
+    BillingPeriod,
+    BucketLength,
+    Charge,
+    ChargeModel,
+    Commitment,
+    CreditPlacement,
+    Installment,
+    Meter,
+    Payment,
+    Plan,
+    Rollover,
+    Rounding,
+    Tier,
+    TierWindow,
+    Timing,
+)
+from rating_core.contract.commitments.term import term_end
+from rating_core.contract.rate import rate_contract
+from rating_core.contract.smoothing import equal_parts
+from rating_core.contract.usage import (
+    Booked,
+    Carry,
+    ContractUsage,
+    HourUsage,
+    PartUsage,
+    PeriodUsage,
+    PlanRef,
+)
+from rating_core.contract.values import Grant, GrantKind, Promotion, PromotionKind
+from rating_core.counter import SeriesCounter
+from rating_core.errors import OutOfRange
+from rating_core.pipeline import is_priced_by_rows, rate_statement, rate_statements
+from rating_core.statement import LineKind, SliceKind
+
+HOUR = 3_600_000_000
+DAY = 24 * HOUR
+MONTHS = [0, 31 * DAY, 59 * DAY, 90 * DAY, 120 * DAY]
+"""First instants of January to May 1970."""
+
+USAGE = Charge("usage", ChargeModel.PER_UNIT, meter="calls", unit_price=Decimal(1))
+FEE = Charge("fee", ChargeModel.FLAT_FEE, amount=Decimal(31))
+
+
+def _plan(*charges: Charge, **keys: object) -> Plan:
+    meter = Meter("calls", Aggregation.SUM, buckets=BucketLength.HOUR)
+    facts = {"id": "api", "currency": "USD", "billing_period": BillingPeriod.MONTH, **keys}
+    return Plan(charges=charges or (USAGE,), meters=(meter,), **facts)
+
+
+def _calls(count: int) -> tuple[SeriesCounter, ...]:
+    return (SeriesCounter("calls", (), count, 1),) if count else ()
+
+
+def _part(start: int, end: int, plan: Plan, count: int = 0, **facts: object) -> PartUsage:
+    share = Fraction(end - start, 31 * DAY)
+    ref = PlanRef(plan.id, 1)
+    return PartUsage(start, end, plan, ref, _calls(count), share, share, **facts)
+
+
+def _month(plan: Plan, number: int, count: int = 0, **facts: object) -> PeriodUsage:
+    start, end = MONTHS[number], MONTHS[number + 1]
+    part = PartUsage(start, end, plan, PlanRef(plan.id, 1), _calls(count), window_start=start)
+    return PeriodUsage(start, end, number, (part,), **facts)
+
+
+def _contract(*periods: PeriodUsage, **facts: object) -> ContractUsage:
+    return ContractUsage("acme", "main", 0, MONTHS[1], periods, **facts)
+
+
+def _sums(*periods: PeriodUsage, **facts: object) -> list[dict[str, Decimal]]:
+    return [rated.statement.amount_by_id() for rated in rate_contract(_contract(*periods, **facts))]
+
+
+def _grant(grant_id: str, amount: int, **facts: object) -> Grant:
+    return Grant(grant_id, Decimal(amount), GrantKind.BONUS, 0, **facts)
+
+
+def test_hours_are_terms_of_their_own_and_idle_ones_true_up():
+    """Hours of 15, none and 6 against 10 an hour: 15, 10 (idle), 10; the usage before any full
+    hour of the part stays at list.
+    """
+    hourly = Commitment(
+        "hourly", Decimal(10), ("usage",), term=BillingPeriod.HOUR, true_up_at_term_end=True
+    )
+    plan = _plan(commitments=(hourly,))
+    hours = tuple(
+        HourUsage(start, end, _calls(count))
+        for start, end, count in (
+            (HOUR // 2, HOUR, 4),
+            (HOUR, 2 * HOUR, 15),
+            (3 * HOUR, 4 * HOUR, 6),
+        )
+    )
+    part = _part(HOUR // 2, 4 * HOUR, plan, 25, hours=hours)
+    period = PeriodUsage(part.start, part.end, 0, (part,))
+    assert _sums(period) == [{"usage": Decimal("25.00"), "hourly": Decimal("14.00")}]
+    # at 3:30 two hours have ended, one of them idle: only that one is trued up
+    assert _sums(period, now=3 * HOUR + HOUR // 2)[0]["hourly"] == Decimal("10.00")
+    (line,) = [
+        line
+        for rated in rate_contract(_contract(period))
+        for line in rated.statement.lines
+        if line.kind is LineKind.COMMITMENT
+    ]
+    assert [piece.label for piece in line.slices if piece.label] == [
+        "2 of 3 hours below the commitment"
+    ]
+
+
+def test_hours_see_the_tiers_of_the_whole_part():
+    """An hour's list amount is F(up to its end) − F(up to its start): tiers fill up over hours."""
+    tiers = (Tier(Decimal(10), Decimal(2)), Tier(None, Decimal(1)))
+    charge = Charge("usage", ChargeModel.GRADUATED, meter="calls", tiers=tiers)
+    hourly = Commitment("hourly", Decimal(8), ("usage",), Decimal(50), term=BillingPeriod.HOUR)
+    plan = _plan(charge, commitments=(hourly,))
+    hours = tuple(HourUsage(n * HOUR, (n + 1) * HOUR, _calls(10)) for n in range(2))
+    part = _part(0, 2 * HOUR, plan, 20, hours=hours)
+    # 16 of list are covered an hour: 20 -> 8 + 4, then 10 -> 5
+    assert _sums(PeriodUsage(0, 2 * HOUR, 0, (part,)))[0]["hourly"] == Decimal("-13.00")
+
+
+def test_an_hour_is_covered_once():
+    """Of two hourly commitments the second sees what the first left of each hour."""
+    first = Commitment("first", Decimal(5), ("usage",), Decimal(50), term=BillingPeriod.HOUR)
+    second = replace(first, id="second", amount=Decimal(20), discount_percent=Decimal(0))
+    period_wide = replace(first, id="wide", term=None, amount=Decimal(3))
+    hours = tuple(HourUsage(n * HOUR, (n + 1) * HOUR, _calls(10 + 8 * n)) for n in range(2))
+    for commitments, expected in (
+        ((first, second), {"first": "-10.00", "second": "0.00"}),
+        # the wide one covers 6 of the first hour, which leaves 4 and 18
+        ((period_wide, first), {"wide": "-3.00", "first": "-7.00"}),
+    ):
+        part = _part(0, 2 * HOUR, _plan(commitments=commitments), 28, hours=hours)
+        sums = _sums(PeriodUsage(0, 2 * HOUR, 0, (part,)))[0]
+        assert {name: str(sums[name]) for name in expected} == expected
+
+
+def test_a_commitment_that_the_next_plan_lacks_is_closed_there():
+    """A plan change at a period's start closes a term in that period's statement (S5.3)."""
+    quarterly = Commitment(
+        "quarterly",
+        Decimal(300),
+        ("usage",),
+        term=BillingPeriod.QUARTER,
+        true_up_at_term_end=True,
+    )
+    prepaid = replace(quarterly, id="paid", amount=Decimal(90), payment=Payment.PREPAID)
+    installments = (Installment(Decimal(30), period=0), Installment(Decimal(60), period=2))
+    prepaid = replace(prepaid, schedule=installments)
+    for commitment, january, february in ((quarterly, 50, 310), (prepaid, 30, 120)):
+        plan = _plan(commitments=(commitment,))
+        first, second = _sums(_month(plan, 0, 50), _month(_plan(id="other"), 1, 60))
+        assert sum(first.values()) == january
+        # 60 of usage, and what January left of the fee
+        assert sum(second.values()) == february
+
+
+def test_a_term_holds_whole_periods_of_the_contracts_calendar():
+    """A term ends where the period begins that holds its anniversary; at least one period on."""
+    monthly = BillingCalendar(BillingPeriod.MONTH)
+    assert term_end(BillingPeriod.QUARTER, 0, monthly) == MONTHS[3]
+    assert term_end(BillingPeriod.QUARTER, 14 * DAY, monthly) == MONTHS[3]
+    assert term_end(None, 14 * DAY, monthly) == MONTHS[1]
+    daily = BillingCalendar(BillingPeriod.DAY)
+    assert term_end(BillingPeriod.WEEK, DAY, daily) == 8 * DAY
+    assert term_end(BillingPeriod.MONTH, DAY, daily) == 32 * DAY
+
+
+def test_what_is_left_over_and_unpaid_keeps_its_discount_only():
+    """A rollover without true-up frees no usage: it goes on at the commitment's discount."""
+    roll = Commitment("roll", Decimal(80), ("usage",), Decimal(20), rollover=Rollover(Decimal(1)))
+    plan = _plan(commitments=(roll,))
+    first, second = _sums(_month(plan, 0, 60), _month(plan, 1, 200))
+    # 100 of list a month; January leaves 40, so that February has 140 at 20 % off
+    assert first["roll"] == Decimal("-12.00")
+    assert second["roll"] == Decimal("-28.00")
+
+
+def test_credits_after_the_total_leave_it_and_lower_what_is_due():
+    """With `after_total` credits are no lines of the total (S10.2)."""
+    plan = _plan(credits=CreditPlacement.AFTER_TOTAL)
+    (rated,) = rate_contract(_contract(_month(plan, 0, 8), grants=(_grant("g", 5),)))
+    statement = rated.statement
+    assert (statement.total, statement.amount_due) == (800, 300)
+    assert [line.id for line in statement.lines] == ["usage"]
+    assert [line.amount for line in statement.credit_lines] == [-500]
+    assert statement.credit_lines[0].slices[0].label == "0.00 left"
+
+
+def test_a_general_grant_leaves_a_narrow_one_what_it_covers():
+    """The general grant pays first, and the narrow one still finds its charge to pay for."""
+    plan = _plan(replace(USAGE, id="a"), replace(USAGE, id="b", unit_price=Decimal(2)))
+    general = _grant("general", 8, priority=1)
+    narrow = _grant("narrow", 9, covers=("a",))
+    other = _grant("other", 9, covers=("a", "b"), priority=60)
+    grants = (narrow, other, general)
+    (rated,) = rate_contract(_contract(_month(plan, 0, 8), grants=grants))
+    assert rated.booked.draws == (("general", 800), ("narrow", 800), ("other", 800))
+    assert rated.statement.total == 0
+
+
+def test_a_void_grant_pays_no_more_from_its_instant_on():
+    """A void counts at the instant that is looked at, whatever period is priced (S10.1)."""
+    grant = _grant("g", 5, void_time=MONTHS[1])
+    period = _month(_plan(), 0, 8)
+    totals = [
+        rate_contract(_contract(period, grants=(grant,), now=now))[0].statement.total
+        for now in (MONTHS[1] - 1, MONTHS[1], 0)
+    ]
+    assert totals == [300, 800, 800]
+
+
+def test_a_correction_statement_carries_late_usage_of_the_last_period():
+    """After the last period there is only what it lacks; without anything there is none (S9.3)."""
+    plan, lines = _plan(), {"usage": 800}
+    booked = Booked(lines, 800, (("g", 300),), Carry())
+    period = _month(plan, 0, 5, booked=booked, last=True)
+    usage = _contract(period, grants=(_grant("g", 3),), drawn={"g": 300}, correction=True)
+    (rated,) = rate_contract(usage)
+    assert rated.statement.amount_by_id() == {"late": Decimal("-3.00"), "g": Decimal("3.00")}
+    assert rated.statement.period.correction
+    assert rated.rebooked[0] == replace(
+        booked, lines={"usage": 500}, total_before_credits=500, draws=()
+    )
+    assert rated.drawn == {"g": 0}
+    late = rated.statement.lines[0].slices[0]
+    assert (late.line_id, late.period_start, late.label) == (
+        "usage",
+        0,
+        "usage: 8.00 booked, 5.00 now",
+    )
+    settled = replace(period, booked=rated.rebooked[0])
+    assert rate_contract(replace(usage, periods=(settled,), drawn=rated.drawn)) == ()
+
+
+def test_finalised_periods_come_first():
+    """A contract without periods, or with an open one before a finalised one, is refused."""
+    plan = _plan()
+    booked = Booked({}, 0, (), Carry())
+    for periods in ((), (_month(plan, 0), _month(plan, 1, booked=booked))):
+        with pytest.raises(ValueError, match="period"):
+            rate_contract(_contract(*periods))
+
+
+def test_fees_fall_due_by_their_timing():
+    """A fee in advance is due when its period, or its part, begins; all else when it ends."""
+    late_fee = replace(FEE, id="tail", timing=Timing.IN_ARREARS)
+    shared = replace(FEE, id="shared", prorate=True)
+    plan = _plan(FEE, late_fee, shared, USAGE)
+    other = replace(plan, id="other")
+    middle = 10 * DAY
+    parts = (_part(0, middle, plan, 1), _part(middle, MONTHS[1], other, 2))
+    (rated,) = rate_contract(_contract(PeriodUsage(0, MONTHS[1], 0, parts)))
+    due = [(line.id, line.part, line.due_time, line.amount) for line in rated.statement.lines]
+    assert due == [
+        ("fee", 0, 0, 3100),
+        ("shared", 0, 0, 1000),
+        ("usage", 0, MONTHS[1], 100),
+        ("tail", 1, MONTHS[1], 3100),
+        ("shared", 1, middle, 2100),
+        ("usage", 1, MONTHS[1], 200),
+    ]
+    assert rated.statement.plan_id == "other"
+    assert [part.plan_id for part in rated.statement.period.parts] == ["api", "other"]
+    assert rated.statement.lines[1].slices[0].label == "10/31 of the period"
+
+
+def test_promotions_of_a_window_take_from_the_period_alone():
+    """Half off one month of a window of a year stays taken, and no other month gets it."""
+    windowed = replace(USAGE, tier_window=TierWindow.YEAR, maximum_amount=Decimal(400))
+    plan = _plan(windowed)
+    half = Promotion("half", PromotionKind.PERCENT_OFF, Decimal(50), 0, periods=1)
+    periods, seen = [], 0
+    for number, count in enumerate((100, 200, 300)):
+        period = _month(plan, number, count)
+        (part,) = period.parts
+        part = replace(part, window=_calls(seen), window_start=0)
+        periods.append(replace(period, parts=(part,)))
+        seen += count
+    sums = _sums(*periods, promotions=(half,))
+    # 100 - 50; 200; the window's 600 - 50 are cut to 400, of which 250 are booked
+    assert [sum(statement.values()) for statement in sums] == [50, 200, 150]
+
+
+def test_units_go_first_to_the_earliest_statements():
+    """Equal parts differ by a unit at most, the larger ones first (S10.4)."""
+    assert equal_parts(1_000, 3) == [334, 333, 333]
+    assert equal_parts(2, 3) == [1, 1, 0]
+
+
+def test_a_quote_of_what_rows_cannot_price_is_that_of_the_first_period():
+    """Smoothing and prepayment need a contract; the quote is its first statement (S5.6, S10.4)."""
+    smoothed = _plan(replace(USAGE, smoothing_periods=4))
+    prepaid = Commitment(
+        "paid",
+        Decimal(90),
+        ("usage",),
+        term=BillingPeriod.QUARTER,
+        payment=Payment.PREPAID,
+        true_up_at_term_end=True,
+        schedule=(
+            Installment(Decimal(50), at=MONTHS[1]),
+            Installment(Decimal(40), at=MONTHS[2]),
+        ),
+    )
+    for plan, total in ((smoothed, 25), (_plan(commitments=(prepaid,)), 60)):
+        assert not is_priced_by_rows(plan)
+        statement = rate_statement(plan, _calls(100))
+        assert statement.total == total * 100
+        assert statement.period is None
+        assert rate_statements(plan, [_calls(100)]) == [statement]
+
+
+def test_what_does_not_fit_is_refused():
+    """An amount, a sum of lines or a spread remainder beyond int64 is OUT_OF_RANGE (S1.2)."""
+    huge = replace(FEE, amount=Decimal(10**15 - 1))
+    for plan in (
+        _plan(huge, rounding=Rounding(scale=6)),
+        _plan(*(replace(huge, id=f"fee-{n}") for n in range(100)), rounding=Rounding(scale=2)),
+    ):
+        with pytest.raises(OutOfRange):
+            rate_contract(_contract(_month(plan, 0)))
+
+
+def test_every_kind_of_line_and_slice_of_a_contract_is_made():
+    """One contract shows what the others show one by one: each step has its line and its why."""
+    plan = _plan(
+        replace(USAGE, included_units=Decimal(10), smoothing_periods=2),
+        commitments=(
+            Commitment(
+                "paid",
+                Decimal(50),
+                ("usage",),
+                payment=Payment.PREPAID,
+                true_up=True,
+                rollover=Rollover(Decimal(1)),
+            ),
+        ),
+    )
+    half = Promotion("half", PromotionKind.ALLOWANCE_MULTIPLIER, Decimal(2), 0)
+    off = Promotion("off", PromotionKind.AMOUNT_OFF, Decimal(5), 0)
+    grants, promotions = (_grant("g", 100),), (half, off)
+    usage = _contract(
+        _month(plan, 0, 40), _month(plan, 1, 100), grants=grants, promotions=promotions
+    )
+    kinds, slices = set(), {}
+    for rated in rate_contract(usage):
+        for line in rated.statement.lines:
+            kinds.add(line.kind)
+            slices.update({piece.kind: piece.label for piece in line.slices})
+    assert kinds == {
+        LineKind.MODEL,
+        LineKind.PROMOTION,
+        LineKind.SMOOTHING,
+        LineKind.COMMITMENT,
+        LineKind.PREPAYMENT,
+        LineKind.CREDIT,
+    }
+    assert slices[SliceKind.INCLUDED] == "10 × 2"
+    assert slices[SliceKind.ADJUSTMENT] == "5 off usage"
+    assert slices[SliceKind.ROLLED_OVER] == "left over by an earlier term"
+    assert {SliceKind.PUT_OFF, SliceKind.FALLS_DUE, SliceKind.PREPAID} <= set(slices)

@@ -29,7 +29,7 @@ _REFERENCE = PlanReference()
 
 @click.group()
 def plan() -> None:
-    """Publish, list and show plans."""
+    """Publish, list, show and compare plans."""
 
 
 def _read_plan(path: Path) -> Any:
@@ -184,3 +184,20 @@ def show(reference: tuple[str, int | None], target: str, output_format: str) -> 
             f"# {message.id}@{message.version}, created {_time_words(message, 'create_time')}"
         )
         click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@plan.command()
+@click.argument("old", metavar="A")
+@click.argument("new", metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="As `--format json`.")
+@target_option
+@format_option
+def diff(old: str, new: str, *, as_json: bool, target: str, output_format: str) -> None:
+    """Show which prices and keys differ from plan A to plan B.
+
+    Each is a file (YAML, JSON) or a plan on the server, ID[@VERSION]. The exit status is 0 if they
+    price alike, 1 if something differs, 2 if one cannot be read.
+    """
+    from rating_server.cli.plan_diff import show_differences
+
+    show_differences(old, new, target, "json" if as_json else output_format)

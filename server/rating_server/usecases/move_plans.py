@@ -30,11 +30,16 @@ async def keep_moving(context: Context) -> None:
     """Finish moves now and every `INTERVAL_S`, until cancelled."""
     while True:
         try:
-            for stored in await reach(context.store.catalogue_ask(ListMoves())):
-                await try_move(context, stored)
+            await finish_moves(context)
         except Failure as failure:
             _log.debug("moves of plan versions wait: %s", failure.message)
         await asyncio.sleep(INTERVAL_S)
+
+
+async def finish_moves(context: Context) -> None:
+    """Try to finish every move that the catalogue calls unfinished."""
+    for stored in await reach(context.store.catalogue_ask(ListMoves())):
+        await try_move(context, stored)
 
 
 async def try_move(context: Context, stored: StoredPlan) -> bool:

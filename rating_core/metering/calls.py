@@ -28,6 +28,8 @@ SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
 DEFAULT_WINDOW_US = 7 * DAY_US
 """The acceptance window W before any Configure (S7.5)."""
+DEFAULT_GRACE_US = 3 * DAY_US
+"""How long after its end a period is finalised at the earliest, before any Configure (S7.5)."""
 DEFAULT_MAX_SERIES = 10_000
 """Most series of one customer in one billing period before any Configure."""
 DEFAULT_MAX_VALUES = 1_000_000
@@ -104,11 +106,13 @@ class Configure(Control):
     ``window_us``: the acceptance window W, ``None`` for unlimited (S7.5). ``max_series``: most
     series of one customer in one billing period; ``max_values``: most values that its unique_count
     meters ever saw there, each counted once a series. Beyond, records are TOO_MANY_SERIES.
+    ``grace_us``: how long after its end a period may be finalised (S7.5).
     """
 
     window_us: int | None = DEFAULT_WINDOW_US
     max_series: int = DEFAULT_MAX_SERIES
     max_values: int = DEFAULT_MAX_VALUES
+    grace_us: int = DEFAULT_GRACE_US
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,18 +207,6 @@ class MigratePlan(Control):
     billing_period: BillingPeriod
     late_usage: LateUsage = LateUsage.REJECT
     bands: Bands = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClosePeriod(Control):
-    """Close the billing period that starts at ``period_start``: it takes no more records (S7.5).
-
-    The entry and the answer hold the counters that it closes (P4). Periods close in order, once
-    (S9.2). Reasons of refusal: NO_SUBSCRIPTION, PERIOD_CLOSED, PERIOD_NOT_NEXT, PERIOD_NOT_ENDED.
-    """
-
-    customer: str
-    period_start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +385,7 @@ class Settings:
     floor: int | None = None
     configured: bool = False
     max_values: int = DEFAULT_MAX_VALUES
+    grace_us: int = DEFAULT_GRACE_US
 
 
 @dataclass(frozen=True, slots=True)

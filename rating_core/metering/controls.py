@@ -7,21 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rating_core.counter import SeriesCounter
 from rating_core.metering.calls import (
-    ClosePeriod,
     Configure,
     Control,
     ControlAnswer,
 )
 from rating_core.metering.directory import (
-    CLOSE_PERIOD,
     CONFIGURE,
     DirectoryView,
 )
 from rating_core.metering.entry import ControlEntry
-from rating_core.metering.parts import PartSpan, PeriodSpan, period_at
-from rating_core.metering.series_state import Span
+from rating_core.metering.finalize import ContractState, decide_ledger_call
+from rating_core.metering.ledger_calls import LedgerCall
 from rating_core.metering.subscription_calls import (
     SUBSCRIPTION_CALLS,
     CountedOf,
@@ -31,8 +28,8 @@ from rating_core.metering.subscription_calls import (
 )
 from rating_core.units import INT64_MIN
 
-CountersOf = Callable[[str, Span], tuple[SeriesCounter, ...]]
-"""Counters of a customer over a part, staged records included."""
+StateOf = Callable[[LedgerCall, int], ContractState | None]
+"""What decides about the subscription of a call at an instant, ``None`` where there is none."""
 
 
 def replayed(
@@ -52,8 +49,8 @@ def decide_control(
     view: DirectoryView,
     now: int,
     all_remembered: bool,
-    counters_of: CountersOf,
     counted_of: CountedOf,
+    state_of: StateOf,
 ) -> Outcome:
     """Return the answer, and the entry if the call changes anything (P4, P11).
 
@@ -67,17 +64,16 @@ def decide_control(
         return _configure(call, view, now, all_remembered, fingerprint)
     if isinstance(call, SUBSCRIPTION_CALLS):
         return decide_subscription(call, view, now, fingerprint, counted_of)
-    if isinstance(call, ClosePeriod):
-        return _close_period(call, view, now, fingerprint, counters_of)
+    if isinstance(call, LedgerCall):
+        return decide_ledger_call(call, state_of(call, now), now, fingerprint)
     raise TypeError(f"a usage shard does not take {type(call).__name__}")
 
 
 def _configure(
     call: Configure, view: DirectoryView, now: int, all_remembered: bool, fingerprint: str
 ) -> Outcome:
-    if min(call.max_series, call.max_values) < 1 or (
-        call.window_us is not None and call.window_us < 1
-    ):
+    windows_fit = call.grace_us >= 0 and (call.window_us is None or call.window_us > 0)
+    if min(call.max_series, call.max_values) < 1 or not windows_fit:
         return refused("OUT_OF_RANGE")
     current = view.settings()
     floor = current.floor
@@ -91,79 +87,15 @@ def _configure(
         "max_series": call.max_series,
         "max_values": call.max_values,
         "floor": floor,
+        "grace_us": call.grace_us,
     }
-    same = (call.window_us, call.max_series, call.max_values) == (
+    same = (call.window_us, call.max_series, call.max_values, call.grace_us) == (
         current.window_us,
         current.max_series,
         current.max_values,
+        current.grace_us,
     )
     if same and current.configured:
         return ControlAnswer(True, "", value), None
     entry = ControlEntry(CONFIGURE, call.request_id, fingerprint, dict(value), value)
     return ControlAnswer(True, "", value), entry
-
-
-def _close_period(
-    call: ClosePeriod, view: DirectoryView, now: int, fingerprint: str, counters_of: CountersOf
-) -> Outcome:
-    contract = view.contract(call.customer)
-    if not contract:
-        return refused("NO_SUBSCRIPTION")
-    held = [one for one in contract if one.start_time <= call.period_start]
-    subscription = held[-1] if held else contract[0]
-    closed_until = view.closed_until(call.customer, subscription.subscription_id)
-    if call.period_start < closed_until:
-        return refused("PERIOD_CLOSED")
-    following = max(closed_until, subscription.start_time)
-    if not subscription.holds(following):
-        return refused("PERIOD_NOT_NEXT")
-    period = period_at(subscription, following)
-    if call.period_start != period.start:
-        return refused("PERIOD_NOT_NEXT")
-    if now < period.end:
-        return refused("PERIOD_NOT_ENDED")
-    facts: dict[str, object] = {
-        "customer": call.customer,
-        "subscription_id": subscription.subscription_id,
-        "period_start": period.start,
-        "period_end": period.end,
-    }
-    counters = [
-        counter_facts(counter) | _place_of(part, period)
-        for part in period.parts
-        for counter in counters_of(call.customer, part.span)
-    ]
-    value = {**facts, "counters": counters}
-    entry = ControlEntry(CLOSE_PERIOD, call.request_id, fingerprint, facts, value)
-    return ControlAnswer(True, "", value), entry
-
-
-def _place_of(part: PartSpan, period: PeriodSpan) -> dict[str, object]:
-    """Return what tells the counters of later parts from those of the first (S8.2)."""
-    return {"part_start": part.start} if part.start > period.start else {}
-
-
-def counter_facts(counter: SeriesCounter) -> dict[str, object]:
-    """Return a counter as JSON values; a band is [floor events, ceiling events, sum between].
-
-    With what only some aggregations have (S6.3), so that late usage is judged by all that the
-    close closed (S9.2): ``latest`` [event time, order key in hex], ``values`` sorted, ``exact``.
-    """
-    more: dict[str, object] = {}
-    if counter.latest is not None:
-        more["latest"] = [counter.latest[0], counter.latest[1].hex()]
-    if counter.values is not None:
-        more["values"] = sorted(counter.values)
-    if counter.exact is not None:
-        more["exact"] = f"{counter.exact.numerator}/{counter.exact.denominator}"
-    return {
-        "meter": counter.meter,
-        "dimensions": [list(pair) for pair in counter.dimensions or ()],
-        "value": counter.value,
-        "events": counter.events,
-        "bands": {
-            charge: [band.floor_events, band.ceiling_events, band.between_sum]
-            for charge, band in counter.bands.items()
-        },
-        **more,
-    }

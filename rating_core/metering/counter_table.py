@@ -75,6 +75,10 @@ class CounterTable:
         """Return the row of one hash, ABSENT if nothing was ever counted in it."""
         return int(self.part_table.find(part_key)[0])
 
+    def part_version(self, row: int) -> int:
+        """Return the version of the last change of one hash."""
+        return int(self.parts[row, 4])
+
     def part(self, row: int) -> tuple[int, int]:
         """Return (customer number, period start) of one hash; a row never changes its meaning."""
         customer, start = self.parts[row, :2].tolist()

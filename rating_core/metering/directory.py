@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.errors import LogCorrupt
+from rating_core.metering.account import FINALIZE_PERIOD, FINALIZE_PERIODS, LEDGER_KINDS
 from rating_core.metering.calls import Bands, ControlAnswer, Settings, Subscription
 from rating_core.metering.cells import grown
 from rating_core.metering.contract_rows import (
@@ -52,7 +53,6 @@ from rating_core.zone import ZoneTable
 __all__ = [
     "CANCEL_SUBSCRIPTION",
     "CHANGE_PLAN",
-    "CLOSE_PERIOD",
     "CONFIGURE",
     "CREATE_SUBSCRIPTION",
     "MIGRATE_PLAN",
@@ -63,7 +63,6 @@ __all__ = [
 ]
 
 CONFIGURE = "configure"
-CLOSE_PERIOD = "close_period"
 _NO_ROWS = np.zeros((0, 5), np.int64)
 _NOTHING = np.zeros(0, np.int64)
 _ABOUT_SUBSCRIPTIONS = (CREATE_SUBSCRIPTION, CHANGE_PLAN, CANCEL_SUBSCRIPTION, MIGRATE_PLAN)
@@ -112,9 +111,12 @@ class Directory:
             self.settings = configured(facts)
         elif entry.kind in _ABOUT_SUBSCRIPTIONS:
             self._change(entry)
-        elif entry.kind == CLOSE_PERIOD:
-            self.close(facts["customer"], facts.get("subscription_id"), facts["period_end"])
-        else:
+        elif entry.kind == FINALIZE_PERIOD:
+            self.close(facts["customer"], facts["subscription_id"], facts["period_end"])
+        elif entry.kind == FINALIZE_PERIODS:
+            for customer in facts["customers"]:
+                self.close(customer, facts["subscription_id"], facts["period_end"])
+        elif entry.kind not in LEDGER_KINDS:
             raise LogCorrupt(f"control entry of unknown kind {entry.kind!r}")
         if entry.request_id:
             self.requests[entry.request_id] = (
@@ -122,19 +124,16 @@ class Directory:
                 ControlAnswer(True, "", entry.value),
             )
 
-    def close(self, customer: str, subscription_id: str | None, period_end: int) -> None:
-        """Close the periods of a subscription that end at or before ``period_end`` (S7.5, S9.2).
-
-        No id stands for a customer's only subscription.
-        """
+    def close(self, customer: str, subscription_id: str, period_end: int) -> None:
+        """Close the periods of a subscription that end at or before ``period_end`` (S7.5, S9.2)."""
         number = self._subscription_number(customer, subscription_id)
         self._closed[number] = period_end
         self._place(self.numbers[customer])
 
-    def _subscription_number(self, customer: str, subscription_id: str | None) -> int:
+    def _subscription_number(self, customer: str, subscription_id: str) -> int:
         held = self._held[self.numbers[customer]]
         for number in held:
-            if subscription_id in (None, self.subscriptions[number].subscription_id):
+            if subscription_id == self.subscriptions[number].subscription_id:
                 return number
         raise LogCorrupt("a close of a subscription that does not exist")
 
@@ -237,6 +236,10 @@ class Directory:
             },
         }
 
+    def number_of(self, customer: str) -> int:
+        """Return the number of a customer, ABSENT for one that is not known."""
+        return self.numbers.get(customer, ABSENT)
+
     def contract(self, customer: str) -> Contract:
         """Return a customer's subscriptions by start, none for a customer that is not known."""
         number = self.numbers.get(customer)
@@ -306,7 +309,9 @@ class Directory:
 
 
 def _closes(entry: ControlEntry, customer: str) -> bool:
-    return entry.kind == CLOSE_PERIOD and bool(entry.facts["customer"] == customer)
+    if entry.kind == FINALIZE_PERIODS:
+        return customer in entry.facts["customers"]
+    return entry.kind == FINALIZE_PERIOD and bool(entry.facts["customer"] == customer)
 
 
 class DirectoryView:
@@ -372,10 +377,7 @@ class DirectoryView:
         """Return the end of a subscription's last closed period, INT64_MIN before the first."""
         until = self._directory.closed_until(customer, subscription_id)
         for entry in self._staged:
-            if _closes(entry, customer) and entry.facts.get("subscription_id") in (
-                None,
-                subscription_id,
-            ):
+            if _closes(entry, customer) and entry.facts["subscription_id"] == subscription_id:
                 until = int(entry.facts["period_end"])
         return until
 

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from rating_core.counter import SeriesCounter
+from rating_core.metering.account import LEDGER_KINDS
 from rating_core.metering.counter_dump import dump_counters, load_counters
 from rating_core.metering.counters import Counters
+from rating_core.metering.customer_counters import CustomerCounters
 from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.entry import ControlEntry
 from rating_core.metering.key_table import ABSENT
+from rating_core.metering.producers import ProducerEntry
 from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.recount import apply_recount
 from rating_core.metering.row_keys import RowKeys, customer_part_key
-from rating_core.metering.series_state import SeriesState, Span, counters_of, merged_states
 from rating_core.metering.shard_state import Folds
 from rating_core.metering.standing import StagedRecords
 from rating_core.metering.subscription import RECOUNT
@@ -41,6 +42,33 @@ def add_entry(
     )
 
 
+def apply_control(folds: Folds, entry: ControlEntry, version: int) -> None:
+    """Put one committed control entry in force; raises what it raises that does not fit (P5)."""
+    folds.directory.apply(entry)
+    if entry.kind in LEDGER_KINDS:
+        folds.ledger.apply(entry, version)
+    recount = entry.facts.get(RECOUNT)
+    if recount is not None:
+        customer = entry.facts["customer"]
+        number = folds.directory.numbers[customer]
+        contract = folds.directory.contract(customer)
+        key = folds.hash_key
+        apply_recount(folds.counters, key, customer, number, contract, recount, version)
+
+
+def entry_of_customer(
+    entry: RecordsEntry | ControlEntry | ProducerEntry, customer: str
+) -> RecordsEntry | ControlEntry | None:
+    """Return what an entry says about one customer, or about all; ``None`` if nothing."""
+    if isinstance(entry, RecordsEntry):
+        rows = entry.rows_of(customer)
+        return entry.take(rows) if rows.size else None
+    if isinstance(entry, ControlEntry):
+        named = entry.facts.get("customer", customer)
+        return entry if named == customer else None
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class InFlight:
     """Committed folds, and the staged entries on top of them, oldest first."""
@@ -49,28 +77,18 @@ class InFlight:
     records: Sequence[StagedRecords]
     controls: Sequence[ControlEntry]
 
-    def states(self, customer: str, start: int) -> list[SeriesState]:
-        """Return the state of each series of the part that begins at ``start``, µs."""
-        number = self.folds.directory.numbers.get(customer, ABSENT)
-        key = customer_part_key(self.folds.hash_key, customer, start)
-        committed = self.folds.counters
-        if any(RECOUNT in entry.facts for entry in self.controls):
-            # Rare beyond words, and so done on a copy: a close while a change is in flight.
-            committed = Counters()
-            load_counters(committed, dump_counters(self.folds.counters))
-            self._recount(committed)
-        states = committed.states(committed.part_row(key), number, start)
-        if not self.records:
-            return states
-        # A close is rare: folding its customer's staged records on a copy keeps this path
-        # simple. Those of earlier parts too: they move the level that this one begins with.
-        scratch = Counters()
+    def staged_counters(self, customer: str) -> Counters | None:
+        """Return what the records in flight of a customer add, ``None`` where there are none."""
+        # Asked for about single customers: folding their staged records on a copy keeps this
+        # simple. Of all parts: earlier ones move the level that a later one begins with (S6.4).
+        scratch = None
         for earlier in self.records:
             rows = earlier.entry.rows_of(customer)
             if rows.size:
+                scratch = Counters() if scratch is None else scratch
                 entry, keys = earlier.entry.take(rows), earlier.keys.take(rows)
                 add_entry(scratch, self.folds.directory, entry, keys, 1, self.controls)
-        return merged_states(states, scratch.states(scratch.part_row(key), number, start))
+        return scratch
 
     def recounted(self) -> Counters | None:
         """Return what staged changes have counted anew, alone; ``None`` where none has (S8.6)."""
@@ -89,9 +107,20 @@ class InFlight:
                 contract, facts = view.contract(customer), entry.facts[RECOUNT]
                 apply_recount(counters, self.folds.hash_key, customer, number, contract, facts, 1)
 
-    def series(self, customer: str, span: Span) -> tuple[SeriesCounter, ...]:
-        """Return the counters of one part (P4)."""
-        return counters_of(self.states(customer, span.start), span)
+    def customer_counters(self, customer: str) -> CustomerCounters:
+        """Return the counters of a customer, part by part (P4)."""
+        committed = self.folds.counters
+        if any(RECOUNT in entry.facts for entry in self.controls):
+            # Rare beyond words, and so done on a copy: a statement while a change is in flight.
+            committed = Counters()
+            load_counters(committed, dump_counters(self.folds.counters))
+            self._recount(committed)
+        return CustomerCounters(
+            committed,
+            self.staged_counters(customer),
+            self.folds.directory.numbers.get(customer, ABSENT),
+            partial(customer_part_key, self.folds.hash_key, customer),
+        )
 
     def counted(self, customer: str) -> Counted:
         """Return what is known of when a customer was counted (S8.6)."""

@@ -14,12 +14,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_core.counter import SeriesCounter
 from rating_core.errors import IndexFull, LogCorrupt
 from rating_core.metering.archive import SnapshotName
 from rating_core.metering.batch import RecordBatch
 from rating_core.metering.calls import (
-    ClosePeriod,
     Configure,
     Control,
     ControlAnswer,
@@ -34,20 +32,24 @@ from rating_core.metering.calls import (
     StateDigest,
     Subscription,
 )
-from rating_core.metering.controls import decide_control
-from rating_core.metering.counter_names import (
-    BUCKET_HASH,
-    COUNTER_HASH,
-    hash_key_of,
-    parse_hash_key,
+from rating_core.metering.contract_state import (
+    account_answer,
+    contract_answer,
+    contract_state,
 )
+from rating_core.metering.contract_usage import PlanOf, no_plan
+from rating_core.metering.controls import decide_control
+from rating_core.metering.counter_hashes import CounterHashes
 from rating_core.metering.counters import Counters
 from rating_core.metering.decide import FUTURE_US, Limits, MeterOf, RecordDecision
 from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.entry import ControlEntry, decode_body, encode_control, encode_records
+from rating_core.metering.finalize import ContractState
 from rating_core.metering.id_index import IdIndex, find_ids
-from rating_core.metering.in_flight import InFlight, add_entry
+from rating_core.metering.in_flight import InFlight, add_entry, apply_control, entry_of_customer
 from rating_core.metering.keyed_hash import HashKey
+from rating_core.metering.ledger import Ledger
+from rating_core.metering.ledger_calls import GetAccount, GetContract, LedgerCall
 from rating_core.metering.producers import (
     GetProducer,
     ProducerEntry,
@@ -56,7 +58,6 @@ from rating_core.metering.producers import (
 )
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
 from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.recount import apply_recount
 from rating_core.metering.row_keys import RowKeys, entry_keys
 from rating_core.metering.sequenced import (
     ProducerCall,
@@ -65,7 +66,6 @@ from rating_core.metering.sequenced import (
     Staged,
     facts_of,
 )
-from rating_core.metering.series_state import Span
 from rating_core.metering.shard_state import (
     Folds,
     buckets_answer,
@@ -76,12 +76,10 @@ from rating_core.metering.shard_state import (
 )
 from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot
 from rating_core.metering.standing import StagedRecords, standing_before
-from rating_core.metering.subscription import RECOUNT
 from rating_core.metering.subscription_calls import Counted
 from rating_core.units import INT64_MIN
 
 __all__ = [
-    "ClosePeriod",
     "Configure",
     "Control",
     "ControlAnswer",
@@ -101,6 +99,8 @@ DEFAULT_MAX_IDS = 100_000_000
 _ROW_BYTES = 24
 """About what one record takes in an entry besides its event id."""
 _CONTROL_BYTES = 1024
+_UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What a control entry raises that does not fit the state."""
 
 
 class UsageShard:
@@ -108,15 +108,23 @@ class UsageShard:
 
     ``hash_key``: 16 random bytes of the store; two machines compare equal only under one key.
     ``meter_of`` looks a meter up in the catalogue; meters are immutable. ``max_ids``: beyond so
-    many remembered ids `decide` raises IndexFull rather than forget one (P15). ``ids``: the index,
-    whose closed pieces may be moved elsewhere; `reset` makes a new one.
+    many remembered ids `decide` raises IndexFull rather than forget one (P15). ``plan_of`` returns
+    a plan version if it is at hand; `apply` needs none. ``ids``: the index, whose closed pieces may
+    be moved elsewhere; `reset` makes a new one.
     """
 
     sequenced_decision = SequencedDecision
 
-    def __init__(self, hash_key: bytes, meter_of: MeterOf, max_ids: int = DEFAULT_MAX_IDS) -> None:
+    def __init__(
+        self,
+        hash_key: bytes,
+        meter_of: MeterOf,
+        max_ids: int = DEFAULT_MAX_IDS,
+        plan_of: PlanOf = no_plan,
+    ) -> None:
         self.hash_key = HashKey(hash_key)
         self._meter_of = meter_of
+        self._plan_of = plan_of
         self.max_ids = max_ids
         self.reset()
 
@@ -126,9 +134,9 @@ class UsageShard:
         self.ids = IdIndex()
         self._counters = Counters()
         self._directory = Directory(self.hash_key)
-        self._hash_names: dict[int, tuple[str, str]] = {}
-        self._hash_rows: dict[str, int] = {}
+        self._hashes = CounterHashes()
         self._producers = Producers()
+        self._ledger = Ledger(self._directory.number_of)
         self._staged: deque[tuple[Staged, int]] = deque()
 
     # --- deciding --------------------------------------------------------------------------------
@@ -151,7 +159,7 @@ class UsageShard:
             raise TypeError(f"a usage shard does not take {type(call).__name__}")
         remembered = all(self.ids.remembers_all(now, window) for window in self._view().windows())
         answer, entry = decide_control(
-            call, self._view(), now, remembered, self._provisional_series, self._counted
+            call, self._view(), now, remembered, self._counted, self._contract
         )
         return Decision((answer,), None if entry is None else encode_control(entry), entry)
 
@@ -221,9 +229,15 @@ class UsageShard:
             )
         )
 
-    def _provisional_series(self, customer: str, span: Span) -> tuple[SeriesCounter, ...]:
-        """Return the counters of one part, staged records included (P4)."""
-        return self._in_flight().series(customer, span)
+    def _contract(self, call: LedgerCall, now: int) -> ContractState | None:
+        staged = [
+            (entry, version)
+            for version, (entry, _) in enumerate(self._staged, self.version + 1)
+            if isinstance(entry, ControlEntry)
+        ]
+        version = self.version + len(self._staged) + 1
+        name = call.customer, call.subscription_id
+        return contract_state(self._in_flight(), staged, *name, now, self._plan_of, version)
 
     def _counted(self, customer: str) -> Counted:
         return self._in_flight().counted(customer)
@@ -265,6 +279,19 @@ class UsageShard:
             keys = entry_keys(self.hash_key, hashes, entry)
         self._commit(entry, keys, now, version, token)
 
+    def apply_of(self, customer: str, body: bytes, now: int, version: int) -> None:
+        """Apply what an entry of the log says about one customer, and the settings; for the past.
+
+        The machine then answers questions about that customer, and nothing else.
+        """
+        entry = entry_of_customer(decode_body(body), customer)
+        if entry is None:
+            return
+        keys = None
+        if isinstance(entry, RecordsEntry):
+            keys = entry_keys(self.hash_key, self.hash_key.hash_names(entry.customers), entry)
+        self._commit(entry, keys, now, version, EMPTY_TOKEN)
+
     def _commit(
         self,
         entry: RecordsEntry | ControlEntry | ProducerEntry,
@@ -277,9 +304,8 @@ class UsageShard:
         now = max(now, self.now)
         if isinstance(entry, ControlEntry):
             try:
-                self._directory.apply(entry)
-                self._recount(entry, version)
-            except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+                apply_control(self._folds(), entry, version)
+            except _UNFIT as error:
                 raise LogCorrupt(f"control entry does not fit: {error}") from error
         elif isinstance(entry, ProducerEntry):
             self._producers.apply(entry.facts)
@@ -292,17 +318,6 @@ class UsageShard:
         self.ids.expire(now, self._directory.settings.window_us)
         self.version, self.token, self.now = version, token, now
 
-    def _recount(self, entry: ControlEntry, version: int) -> None:
-        """Put the counters in force that a change dated back has counted anew (S8.6)."""
-        recount = entry.facts.get(RECOUNT)
-        if recount is not None:
-            customer = entry.facts["customer"]
-            number = self._directory.numbers[customer]
-            contract = self._directory.contract(customer)
-            apply_recount(
-                self._counters, self.hash_key, customer, number, contract, recount, version
-            )
-
     # --- reading ---------------------------------------------------------------------------------
 
     def query(self, question: object) -> object:
@@ -311,6 +326,10 @@ class UsageShard:
             return counters_answer(question, self._folds(), self.version, self.token)
         if isinstance(question, GetBuckets):
             return buckets_answer(question, self._folds(), self.version, self.token)
+        if isinstance(question, GetContract):
+            return contract_answer(question, self._folds(), self._plan_of, self.version, self.token)
+        if isinstance(question, GetAccount):
+            return account_answer(question, self._folds())
         if isinstance(question, GetSubscriptions):
             if question.customer is None:
                 return tuple(self._directory.subscriptions)
@@ -330,7 +349,8 @@ class UsageShard:
     # --- snapshots (P10) -------------------------------------------------------------------------
 
     def _folds(self) -> Folds:
-        return Folds(self.hash_key, self._directory, self.ids, self._counters, self._producers)
+        producers, ledger = self._producers, self._ledger
+        return Folds(self.hash_key, self._directory, self.ids, self._counters, producers, ledger)
 
     def snapshot(self) -> Snapshot:
         """Return the committed state as bytes, named by version and token (P10)."""
@@ -344,7 +364,7 @@ class UsageShard:
         self.reset()
         folds = restored_folds(snapshot, self.hash_key)
         self._directory, self.ids, self._counters = folds.directory, folds.ids, folds.counters
-        self._producers = folds.producers
+        self._producers, self._ledger = folds.producers, folds.ledger
         self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now
 
     # --- grouping and folding --------------------------------------------------------------------
@@ -364,26 +384,11 @@ class UsageShard:
 
     def changed_hashes(self, after: int) -> Sequence[str]:
         """Return the keys of counter hashes changed by committed entries after ``after`` (P7)."""
-        names = self._hash_names
-        found: list[str] = []
-        for row in self._counters.changed_parts(after):
-            if row not in names:
-                number, start = self._counters.part(row)
-                customer = self._directory.customers[number]
-                keys = [hash_key_of(customer, start, kind) for kind in (COUNTER_HASH, BUCKET_HASH)]
-                names[row] = keys[0], keys[1]
-                self._hash_rows.update(dict.fromkeys(keys, row))
-            found += names[row][: 1 + self._counters.keeps_buckets(row)]
-        return found
+        return self._hashes.changed(self._folds(), after)
 
     def hash_fields(self, key: str, after: int) -> Sequence[tuple[str, int]]:
         """Return the fields of a hash that changed after version ``after``, absolute (P7)."""
-        row = self._hash_rows.get(key)
-        if row is None:
-            row = self._folds().part_row(*parse_hash_key(key)[1:])
-        if key.startswith(BUCKET_HASH):
-            return self._counters.bucket_fields(row, after)
-        return self._counters.fields(row, after)
+        return self._hashes.fields(self._folds(), key, after)
 
     def folded(self, mark: int) -> None:
         """Forget which hashes changed at or before ``mark``: all reflect it (P8)."""

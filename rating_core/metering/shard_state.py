@@ -25,6 +25,7 @@ from rating_core.metering.counters import Counters
 from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.id_index import IdIndex
 from rating_core.metering.keyed_hash import HashKey
+from rating_core.metering.ledger import Ledger
 from rating_core.metering.parts import period_at
 from rating_core.metering.producers import Producers
 from rating_core.metering.row_keys import customer_part_key
@@ -33,7 +34,7 @@ from rating_core.metering.snapshot import Snapshot
 
 KIND = "usage"
 _KEY_PROBE = "ratewright snapshot"
-_SECTIONS = ("key", "directory", "counters", "ids", "producers")
+_SECTIONS = ("key", "directory", "counters", "ids", "producers", "ledger")
 _READ_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, LogCorrupt)
 
 
@@ -46,6 +47,7 @@ class Folds:
     ids: IdIndex
     counters: Counters
     producers: Producers
+    ledger: Ledger
 
     def part_row(self, customer: str, start: int) -> int:
         """Return the row of a customer's period among the counters, or ABSENT."""
@@ -54,7 +56,9 @@ class Folds:
     @classmethod
     def empty(cls, hash_key: HashKey) -> Folds:
         """Return the folds of the empty log."""
-        return cls(hash_key, Directory(hash_key), IdIndex(), Counters(), Producers())
+        directory = Directory(hash_key)
+        ledger = Ledger(directory.number_of)
+        return cls(hash_key, directory, IdIndex(), Counters(), Producers(), ledger)
 
 
 def state_digest(version: int, token: bytes, now: int, folds: Folds) -> bytes:
@@ -69,6 +73,7 @@ def state_digest(version: int, token: bytes, now: int, folds: Folds) -> bytes:
         "log": [version, token.hex(), now],
         "directory": directory.document(),
         "producers": folds.producers.document(),
+        "ledger": hashlib.sha256(folds.ledger.dump()).hexdigest(),
         "counters": [
             [customer, start, changed, fields(customer, start)]
             for customer, start, changed in counters.part_versions()
@@ -142,6 +147,7 @@ def take_snapshot(version: int, token: bytes, now: int, folds: Folds) -> Snapsho
         "counters": dump_counters(folds.counters),
         "ids": ids,
         "producers": folds.producers.dump(),
+        "ledger": folds.ledger.dump(),
     }
     return Snapshot(KIND, version, token, now, sections, parts)
 
@@ -159,6 +165,7 @@ def restored_folds(snapshot: Snapshot, hash_key: HashKey) -> Folds:
         load_counters(folds.counters, sections["counters"])
         folds.ids.load(sections["ids"], snapshot.parts)
         folds.producers.load(sections["producers"])
+        folds.ledger.load(sections["ledger"])
     except _READ_ERRORS as error:
         raise SnapshotInvalid(f"snapshot does not fit: {error}") from error
     return folds

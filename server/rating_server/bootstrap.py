@@ -20,7 +20,7 @@ from rating_server import warm
 from rating_server.currency import minor_unit
 from rating_server.logs import configure_logs
 from rating_server.ports import StoreRefused
-from rating_server.servicers import catalog, customer, rating, usage
+from rating_server.servicers import catalog, credit, customer, rating, statements, usage
 from rating_server.servicers.stream import Gate
 from rating_server.settings import Settings
 from rating_server.store.data_directory import DataDirectory
@@ -31,6 +31,7 @@ from rating_server.store.usage_options import UsageStoreOptions
 from rating_server.store.usage_store import RedisUsageStore, system_clock
 from rating_server.usecases.context import Context
 from rating_server.usecases.move_plans import keep_moving
+from rating_server.usecases.plan_shelf import PlanShelf
 
 SERVICES = (usage.SERVICE, catalog.SERVICE, customer.SERVICE, rating.SERVICE)
 _HEALTH_INTERVAL_S = 0.5
@@ -61,8 +62,9 @@ async def _serve(settings: Settings) -> None:
     if settings.stop_with_parent:
         _stop_when_orphaned(loop, stop, os.getppid())
     started = time.perf_counter_ns()
-    store = _build_store(settings)
-    starting = asyncio.create_task(_start(settings, store))
+    shelf = PlanShelf()
+    store = _build_store(settings, shelf)
+    starting = asyncio.create_task(_start(settings, store, shelf))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -92,7 +94,7 @@ def _stop_when_orphaned(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, pa
         stop.set()
 
 
-async def _start(settings: Settings, store: RedisUsageStore) -> _Serving:
+async def _start(settings: Settings, store: RedisUsageStore, shelf: PlanShelf) -> _Serving:
     """Start the store, warm the kernels beside it, then answer; what fails leaves nothing behind.
 
     StoreRefused or StoreError, as `RedisUsageStore.start` and `_Serving.start` raise them.
@@ -101,7 +103,7 @@ async def _start(settings: Settings, store: RedisUsageStore) -> _Serving:
         async with asyncio.TaskGroup() as group:
             group.create_task(store.start())
             group.create_task(asyncio.to_thread(warm.warm_kernels))
-        serving = _Serving(settings, store)
+        serving = _Serving(settings, store, shelf)
         await serving.start()
     except ExceptionGroup as failed:
         # The tasks do nothing for each other: the first failure is the reason, others follow.
@@ -113,7 +115,7 @@ async def _start(settings: Settings, store: RedisUsageStore) -> _Serving:
     return serving
 
 
-def _build_store(settings: Settings) -> RedisUsageStore:
+def _build_store(settings: Settings, shelf: PlanShelf) -> RedisUsageStore:
     url = settings.redis_url.get_secret_value() if settings.redis_url is not None else ""
     options = UsageStoreOptions(
         url=url,
@@ -121,6 +123,8 @@ def _build_store(settings: Settings) -> RedisUsageStore:
         shards=settings.shards,
         window=settings.window,
         max_series=settings.max_series,
+        grace_us=settings.grace_us,
+        plan_of=shelf.get,
         max_ids=settings.max_ids,
         spill=IdSpill(IdFiles(settings.spill_place), settings.id_memory),
         deadline=settings.store_timeout / 1_000,
@@ -137,7 +141,7 @@ def _build_store(settings: Settings) -> RedisUsageStore:
 class _Serving:
     """The gRPC server with its services, from `start` to `drain`."""
 
-    def __init__(self, settings: Settings, store: RedisUsageStore) -> None:
+    def __init__(self, settings: Settings, store: RedisUsageStore, shelf: PlanShelf) -> None:
         self.port = 0
         self._settings = settings
         self._store = store
@@ -145,7 +149,7 @@ class _Serving:
         self._server = aio.server(options=_server_options(settings))
         self._health = health.aio.HealthServicer()
         self._watcher: asyncio.Task[None] | None = None
-        self._context = Context(store, system_clock, minor_unit)
+        self._context = Context(store, system_clock, minor_unit, shelf=shelf)
         self._mover: asyncio.Task[None] | None = None
         self._register(self._context)
 
@@ -165,6 +169,8 @@ class _Serving:
             answer_bytes=settings.max_message_bytes,
         )
         rating.register(server, rating.RatingServicer(context, self._gate, limits))
+        statements.register(server, statements.StatementServicer(context))
+        credit.register(server, credit.CreditServicer(context))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)

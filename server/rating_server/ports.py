@@ -40,6 +40,12 @@ class ClockRefused(StoreError):
     reason = "CLOCK_REFUSED"
 
 
+class HistoryTrimmed(StoreError):
+    """The log, archive included, no longer holds what was asked for (P10)."""
+
+    reason = "HISTORY_TRIMMED"
+
+
 class StoreRefused(Exception):
     """The store cannot be used as it is configured; the message is one line that says what to do.
 
@@ -77,6 +83,14 @@ class Window:
             return "unlimited"
         hours, rest = divmod(self.micros, 3_600_000_000)
         return f"{self.micros // 1_000_000}s" if rest else f"{hours}h"
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """A point of a log's past: its entries up to an instant (µs), or before a version."""
+
+    instant: int | None = None
+    before: int | None = None
 
 
 class UsageStore(Protocol):
@@ -124,6 +138,16 @@ class UsageStore(Protocol):
 
     async def ask(self, shard: int, question: object) -> Any:
         """Return the answer of a shard's state that was the newest after the question came."""
+
+    async def read_entry(self, shard: int, version: int) -> bytes:
+        """Return the bytes of a committed entry, from log or archive; HistoryTrimmed."""
+
+    async def ask_past(self, shard: int, customer: str, question: object, until: Until) -> Any:
+        """As `ask`, of the state as it stood then, as far as one customer goes.
+
+        Counts the customer's records anew, from the first entry on. HistoryTrimmed where log and
+        archive do not reach back.
+        """
 
     async def catalogue_call(self, call: object) -> Any:
         """As `submit`, on the catalogue."""

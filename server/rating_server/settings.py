@@ -58,6 +58,20 @@ def _checked_age(value: object) -> object:
     return value
 
 
+def parse_grace(text: str) -> int:
+    """Return the microseconds of a duration such as `72h`, or of `0`."""
+    micros = 0 if text == "0" else parse_window(text).micros
+    if micros is None:
+        raise ValueError("expected a duration such as 72h, 90m, or 0")
+    return micros
+
+
+def _checked_grace(value: object) -> object:
+    if isinstance(value, str):
+        parse_grace(value)
+    return value
+
+
 def quiet_grpc() -> None:
     """Keep gRPC's C core from writing lines of its own to stderr; call before it is imported."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -119,6 +133,11 @@ class Settings(BaseSettings):
         None,
         description="How old an event time may be: 7d, 36h, 90m, or `unlimited`. Stored, and so "
         "that of all servers on the store; not given: as stored, 7d in a new store.",
+    )
+    grace: Annotated[str | None, BeforeValidator(_checked_grace)] = Field(
+        None,
+        description="How long after its end a billing period may be finalised at the earliest: "
+        "72h, 90m, 0. Stored like the window; not given: as stored, 72h in a new store.",
     )
     max_series: int | None = Field(
         None,
@@ -193,6 +212,11 @@ class Settings(BaseSettings):
         return None if self.acceptance_window is None else parse_window(self.acceptance_window)
 
     @property
+    def grace_us(self) -> int | None:
+        """How long after its end a period may be finalised, µs; None if it is not given."""
+        return None if self.grace is None else parse_grace(self.grace)
+
+    @property
     def spill_place(self) -> Path:
         """Where files of ids go; made when the first one is written."""
         return self.data_dir / "ids-spill" if self.spill_dir is None else self.spill_dir
@@ -217,7 +241,7 @@ def neutral_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 
 
-_STORED = ("acceptance_window", "max_series")
+_STORED = ("acceptance_window", "grace", "max_series")
 """Settings that the store keeps: one worker of several puts them in force."""
 _SUPERVISORS = ("workers", "port", "port_file", "data_dir", "redis_url", "stop_with_parent")
 

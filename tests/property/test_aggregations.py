@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
+from decimal import Decimal
 from fractions import Fraction
 
 from hypothesis import given, settings
@@ -14,18 +15,21 @@ from rating_core.catalog import (
     Aggregation,
     BillingPeriod,
     BucketLength,
+    Charge,
+    ChargeModel,
     LevelUnit,
     Meter,
+    Plan,
 )
 from rating_core.metering.batch import RecordStatus
 from rating_core.metering.calls import DAY_US, GetBuckets
 from rating_core.metering.counter_names import parse_hash_key
 from rating_core.metering.counter_table import CounterTable
 from rating_core.metering.entry import decode_body
+from rating_core.metering.ledger_calls import FinalizePeriod
 from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.shard import (
-    ClosePeriod,
     Configure,
     CreateSubscription,
     GetCounters,
@@ -99,9 +103,17 @@ def retracted(record):
     return UsageRecord(**{**values, "retraction": True})
 
 
+PLAN = Plan(
+    "p",
+    "EUR",
+    BillingPeriod.DAY,
+    (Charge("fee", ChargeModel.FLAT_FEE, amount=Decimal(7)),),
+)
+
+
 def new_shard():
-    shard = UsageShard(KEY, METERS.get)
-    calls = [Configure(window_us=None)]
+    shard = UsageShard(KEY, METERS.get, plan_of=lambda _: PLAN)
+    calls = [Configure(window_us=None, grace_us=0)]
     calls += [
         CreateSubscription(
             customer=name,
@@ -342,15 +354,16 @@ def test_a_close_holds_what_is_staged(generator):
         commit(twin, call)
     for start, end, _ in periods("c0"):
         if end <= NOW:
-            close = ClosePeriod(customer="c0", period_start=start)
+            close = FinalizePeriod(customer="c0", period_start=start)
             decision = shard.decide([close], NOW)
             shard.stage(decision, NOW)
             _, answer = commit(twin, close)
-            assert decision.answers[0] == answer
-            for facts in answer.value["counters"]:
+            left, right = (a.value["usage"]["periods"][-1] for a in (decision.answers[0], answer))
+            assert left == right
+            for facts in right["parts"][0]["counters"]:
                 kind = METERS[facts["meter"]].aggregation
-                assert ("exact" in facts) == (kind is Aggregation.WEIGHTED_SUM)
-                assert ("latest" in facts) == (kind is Aggregation.LATEST)
+                assert (facts["exact"] is not None) == (kind is Aggregation.WEIGHTED_SUM)
+                assert (facts["latest"] is not None) == (kind is Aggregation.LATEST)
                 if kind is Aggregation.UNIQUE_COUNT:
                     assert len(set(facts["values"])) == facts["value"]
 

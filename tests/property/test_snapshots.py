@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import random
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rating_core.catalog import Aggregation, BillingPeriod, Meter
+from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel, Meter, Plan
+from rating_core.contract.values import Grant, GrantKind, Promotion, PromotionKind
 from rating_core.errors import SnapshotInvalid
 from rating_core.metering.calls import DAY_US
 from rating_core.metering.catalogue import Catalogue, CreateMeter, CreatePlan
+from rating_core.metering.ledger_calls import (
+    CreateGrant,
+    CreatePromotion,
+    FinalizePeriod,
+    VoidGrant,
+)
 from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.shard import (
-    ClosePeriod,
     Configure,
     CreateSubscription,
     RecordCall,
@@ -39,6 +46,12 @@ METERS = {
         Meter("paid", Aggregation.SUM, "EUR", 1),
     )
 }
+PLAN = Plan(
+    "p",
+    "EUR",
+    BillingPeriod.DAY,
+    (Charge("fee", ChargeModel.FLAT_FEE, amount=Decimal(7)),),
+)
 CUSTOMERS = ("c0", "c1", "ü")
 BANDS = {"paid": {"fee": (3, 20), "tax": (None, 7)}}
 
@@ -48,7 +61,7 @@ class History:
 
     def __init__(self, seed):
         self.random = random.Random(seed)
-        self.shard = UsageShard(KEY, METERS.get)
+        self.shard = UsageShard(KEY, METERS.get, plan_of=lambda _: PLAN)
         self.now = NOW
         self.log = []
         self.closed = dict.fromkeys(CUSTOMERS, 0)
@@ -68,7 +81,7 @@ class History:
         if kind == 0:
             window = draw.choice([None, DAY_US, 7 * DAY_US, 35 * DAY_US])
             request = draw.choice(["", f"r{draw.randrange(3)}"])
-            self.commit(Configure(window_us=window, max_series=50, request_id=request))
+            self.commit(Configure(window_us=window, max_series=50, request_id=request, grace_us=0))
         elif kind == 1:
             self.commit(
                 CreateSubscription(
@@ -83,9 +96,26 @@ class History:
             )
         elif kind == 2:
             start = NOW - 2 * DAY_US
-            self.commit(ClosePeriod(customer=draw.choice(CUSTOMERS), period_start=start))
+            self.ledger_step(draw.choice(CUSTOMERS), start)
         else:
             self.commit(RecordCall(batch_of([self.record() for _ in range(draw.randrange(1, 40))])))
+
+    def ledger_step(self, customer, start):
+        draw = self.random
+        name = f"g{draw.randrange(4)}"
+        grant = Grant(name, Decimal(draw.randrange(1, 9)), GrantKind.BONUS, start)
+        promotion = Promotion(f"p{name}", PromotionKind.PERCENT_OFF, Decimal(5), self.now)
+        self.commit(
+            draw.choice(
+                [
+                    FinalizePeriod(customer=customer),
+                    FinalizePeriod(customer=customer, period_start=start),
+                    CreateGrant(customer=customer, grant=grant),
+                    VoidGrant(customer=customer, grant_id=name, request_id=draw.choice(["", "v"])),
+                    CreatePromotion(customer=customer, promotion=promotion),
+                ]
+            )
+        )
 
     def record(self):
         draw = self.random

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from functools import lru_cache
 
 import numpy as np
 from tiny_machine import TinyMachine
 
-from rating_core.catalog import Aggregation, BillingPeriod, Meter
+from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel, Meter, Plan
 from rating_core.metering import shard
 from rating_core.metering.batch import RecordBatch, RecordStatus, RejectReason
 from rating_core.metering.calls import DEFAULT_WINDOW_US
 from rating_core.metering.entry import ControlEntry, decode_body
+from rating_core.metering.ledger_calls import FinalizePeriod
 from rating_core.metering.shard import (
-    ClosePeriod,
     Configure,
     CreateSubscription,
     GetCounters,
@@ -65,8 +66,15 @@ class TinySubject:
 # Two servers and the truth read the same bytes: decoding them once makes room for more histories.
 _decode_once = lru_cache(maxsize=256)(decode_body)
 _METERS = {name: Meter(name, Aggregation.SUM) for name in ("x", "y")}
+_PLAN = Plan(
+    "plan",
+    "USD",
+    BillingPeriod.WEEK,
+    (Charge("x", ChargeModel.PER_UNIT, "x", unit_price=Decimal("0.5")),),
+    meters=(_METERS["x"],),
+)
 _WEEK_US = 7 * 86_400_000_000
-_KINDS = {"create_subscription": "subscribe", "close_period": "close", "configure": "grant"}
+_KINDS = {"create_subscription": "subscribe", "finalize_period": "close", "configure": "grant"}
 
 
 class UsageSubject:
@@ -84,11 +92,11 @@ class UsageSubject:
         self._start = start
         shard.decode_body = _decode_once
         machine = self.machine()
-        decision = machine.decide([self.control_call("subscribe", "a", "seed")], start)
-        self.seeds = [(start, decision.body)]
+        seeds = [Configure(grace_us=0), self.control_call("subscribe", "a", "seed")]
+        self.seeds = [(start, machine.decide([seed], start).body) for seed in seeds]
 
     def machine(self):
-        return UsageShard(bytes(16), _METERS.get)
+        return UsageShard(bytes(16), _METERS.get, plan_of=lambda _: _PLAN)
 
     @staticmethod
     @lru_cache(maxsize=4096)
@@ -127,9 +135,13 @@ class UsageSubject:
                 start_time=self._monday,
             )
         if op == "close":
-            return ClosePeriod(request_id=request_id, customer=customer, period_start=self._monday)
+            return FinalizePeriod(
+                request_id=request_id, customer=customer, period_start=self._monday
+            )
         series = 9000 if request_id else 8000
-        return Configure(request_id=request_id, window_us=DEFAULT_WINDOW_US, max_series=series)
+        return Configure(
+            request_id=request_id, window_us=DEFAULT_WINDOW_US, max_series=series, grace_us=0
+        )
 
     def question(self, customer):
         return GetCounters(customer, self._start)
@@ -149,6 +161,9 @@ class UsageSubject:
             return answer.reason, 0
         if "max_series" in answer.value:
             return "CONFIGURED", 0
+        if "period_end" in answer.value or answer.value.keys() == {"version", "number"}:
+            # What it closed is checked in the entry; the period is its own request id (S9.2).
+            return "FINALIZED" if answer.replayed else "CLOSED", 0
         return "OK", self._held(answer.value)
 
     def meaning(self, body):
@@ -176,8 +191,9 @@ class UsageSubject:
     @staticmethod
     def _held(value):
         """Return the sum of the counters that a close holds, or the time of a creation."""
-        if "counters" in value:
-            return sum(counter["value"] for counter in value["counters"])
+        if "usage" in value:
+            (part,) = value["usage"]["periods"][-1]["parts"]
+            return sum(counter["value"] for counter in part["counters"])
         return value.get("create_time", 0)
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from decimal import Decimal
 
 import pytest
 
-from rating_core.catalog import Aggregation, BillingPeriod, LateUsage, Meter
+from rating_core.catalog import (
+    Aggregation,
+    BillingPeriod,
+    Charge,
+    ChargeModel,
+    LateUsage,
+    Meter,
+    Plan,
+)
 from rating_core.metering.calls import DAY_US
+from rating_core.metering.ledger_calls import FinalizePeriod
 from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.shard import (
-    ClosePeriod,
     Configure,
     Control,
     ControlAnswer,
@@ -26,6 +35,12 @@ from rating_core.metering.shard import (
 
 NOW = 1_767_571_200_000_000  # 2026-01-05T00:00Z
 METERS = {"tokens": Meter("tokens", Aggregation.SUM), "calls": Meter("calls", Aggregation.COUNT)}
+PLAN = Plan(
+    "plan",
+    "USD",
+    BillingPeriod.DAY,
+    (Charge("fee", ChargeModel.FLAT_FEE, amount=Decimal(7)),),
+)
 SUBSCRIBE = CreateSubscription(
     customer="acme",
     subscription_id="main",
@@ -41,7 +56,7 @@ SUBSCRIBE = CreateSubscription(
 
 @pytest.fixture
 def shard():
-    return UsageShard(bytes(16), METERS.get)
+    return UsageShard(bytes(16), METERS.get, plan_of=lambda _: PLAN)
 
 
 @pytest.fixture
@@ -176,14 +191,15 @@ def test_a_window_widens_freely_while_every_id_is_remembered(shard, run):
 def test_periods_close_in_order_once_and_after_their_end(run):
     """Each refusal of a close has its reason; the order is that of the periods (S9.2)."""
     first, second = SUBSCRIBE.start_time, NOW - 2 * DAY_US
-    assert run(ClosePeriod(customer="acme", period_start=first)).reason == "NO_SUBSCRIPTION"
+    run(Configure(grace_us=0))
+    assert run(FinalizePeriod(customer="acme", period_start=first)).reason == "NO_SUBSCRIPTION"
     run(SUBSCRIBE)
-    assert run(ClosePeriod(customer="acme", period_start=second)).reason == "PERIOD_NOT_NEXT"
-    assert run(ClosePeriod(customer="acme", period_start=first)).ok
-    assert run(ClosePeriod(customer="acme", period_start=first)).reason == "PERIOD_CLOSED"
-    assert run(ClosePeriod(customer="acme", period_start=second)).ok
-    assert run(ClosePeriod(customer="acme", period_start=NOW - DAY_US)).ok
-    assert run(ClosePeriod(customer="acme", period_start=NOW)).reason == "PERIOD_NOT_ENDED"
+    assert run(FinalizePeriod(customer="acme", period_start=second)).reason == "PERIOD_NOT_NEXT"
+    assert run(FinalizePeriod(customer="acme", period_start=first)).ok
+    assert run(FinalizePeriod(customer="acme", period_start=first)).replayed
+    assert run(FinalizePeriod(customer="acme", period_start=second)).ok
+    assert run(FinalizePeriod(customer="acme", period_start=NOW - DAY_US)).ok
+    assert run(FinalizePeriod(customer="acme", period_start=NOW)).reason == "PERIOD_NOT_ENDED"
     assert run(records(("tokens", "a", 1, NOW - 1), ("tokens", "b", 1, NOW))).reason.tolist() == [
         9,
         0,
@@ -192,22 +208,27 @@ def test_periods_close_in_order_once_and_after_their_end(run):
 
 def test_a_close_holds_the_counters_that_it_closes(shard, run):
     """Committed and staged records are both in the close, folded as they will be (P4)."""
+    run(Configure(grace_us=0))
     run(SUBSCRIBE)
     day = NOW - DAY_US
     run(records(("tokens", "a", 5, day), ("calls", "b", 7, day), ("tokens", "x", 1, NOW)))
     later = records(("tokens", "c", -2, day), ("calls", "d", 0, day), ("tokens", "y", 1, NOW))
     shard.stage(shard.decide([later], NOW), NOW)
     for start in (SUBSCRIBE.start_time, NOW - 2 * DAY_US, day):
-        decision = shard.decide([ClosePeriod(customer="acme", period_start=start)], NOW)
+        decision = shard.decide([FinalizePeriod(customer="acme", period_start=start)], NOW)
         shard.stage(decision, NOW)
     value = decision.answers[0].value
-    assert value["counters"] == [
-        {"meter": "calls", "dimensions": [], "value": 2, "events": 2, "bands": {"fee": [0, 0, 2]}},
-        {"meter": "tokens", "dimensions": [], "value": 3, "events": 2, "bands": {}},
+    counted = value["usage"]["periods"][-1]["parts"][0]["counters"]
+    assert [(c["meter"], c["value"], c["events"]) for c in counted] == [
+        ("calls", 2, 2),
+        ("tokens", 3, 2),
     ]
+    assert counted[0]["bands"] == {
+        "fee": {"floor_events": 0, "ceiling_events": 0, "between_sum": 2}
+    }
     refused = shard.decide([records(("tokens", "late", 1, day))], NOW)
     assert refused.answers[0].reason.tolist() == [9]
-    for version in range(3, 7):
+    for version in range(4, 8):
         shard.confirm(version, bytes(16))
     answer = shard.query(GetCounters("acme", day))
     assert answer.closed
@@ -220,19 +241,21 @@ def test_a_close_holds_the_counters_that_it_closes(shard, run):
 def test_a_close_sees_a_customer_that_is_only_staged(shard):
     """Subscription, records and close may all be in flight together."""
     day = NOW - DAY_US
+    shard.stage(shard.decide([Configure(grace_us=0)], NOW), NOW)
     shard.stage(shard.decide([dataclasses.replace(SUBSCRIBE, start_time=day)], NOW), NOW)
     shard.stage(shard.decide([records(("calls", "a", 1, day))], NOW), NOW)
-    answer = shard.decide([ClosePeriod(customer="acme", period_start=day)], NOW).answers[0]
-    assert answer.value["counters"][0]["bands"] == {"fee": [0, 0, 1]}
+    answer = shard.decide([FinalizePeriod(customer="acme", period_start=day)], NOW).answers[0]
+    (counted,) = answer.value["usage"]["periods"][0]["parts"][0]["counters"]
+    assert counted["bands"]["fee"]["between_sum"] == 1
 
 
 def test_all_control_entries_recover(shard):
     """A machine that reads the control entries stands where the one that wrote them stands."""
     other = UsageShard(bytes(16), METERS.get)
     calls = [
-        Configure(window_us=None, max_series=9, request_id="c"),
+        Configure(window_us=None, max_series=9, grace_us=0, request_id="c"),
         SUBSCRIBE,
-        ClosePeriod(customer="acme", period_start=SUBSCRIBE.start_time, request_id="z"),
+        FinalizePeriod(customer="acme", period_start=SUBSCRIBE.start_time),
     ]
     for version, call in enumerate(calls, 1):
         decision = shard.decide([call], NOW)
@@ -242,7 +265,7 @@ def test_all_control_entries_recover(shard):
     assert shard.query(StateDigest()) == other.query(StateDigest())
     replay = other.decide([calls[2]], NOW).answers[0]
     assert replay.replayed
-    assert replay.value == decision.answers[0].value
+    assert replay.value == {"version": 3, "number": 0}
     other.reset()
     assert other.query(StateDigest()) == UsageShard(bytes(16), METERS.get).query(StateDigest())
 

@@ -23,29 +23,30 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ratewright.v1 import credit_pb2 as ratewright_dot_v1_dot_credit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$ratewright/v1/customer_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x01\n\x0cSubscription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0f\n\x07plan_id\x18\x04 \x01(\t\x12\x14\n\x0cplan_version\x18\x05 \x01(\x05\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampJ\x04\x08\t\x10\x10\"b\n\x19\x43reateSubscriptionRequest\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"a\n\x1a\x43reateSubscriptionResponse\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"&\n\x16GetSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x17GetSubscriptionResponse\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\"Q\n\x18ListSubscriptionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x19ListSubscriptionsResponse\x12\x32\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc6\x02\n\x0f\x43ustomerService\x12i\n\x12\x43reateSubscription\x12(.ratewright.v1.CreateSubscriptionRequest\x1a).ratewright.v1.CreateSubscriptionResponse\x12`\n\x0fGetSubscription\x12%.ratewright.v1.GetSubscriptionRequest\x1a&.ratewright.v1.GetSubscriptionResponse\x12\x66\n\x11ListSubscriptions\x12\'.ratewright.v1.ListSubscriptionsRequest\x1a(.ratewright.v1.ListSubscriptionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$ratewright/v1/customer_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aratewright/v1/credit.proto\"\xf6\x01\n\x0cSubscription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0f\n\x07plan_id\x18\x04 \x01(\t\x12\x14\n\x0cplan_version\x18\x05 \x01(\x05\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampJ\x04\x08\t\x10\x10\"b\n\x19\x43reateSubscriptionRequest\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"a\n\x1a\x43reateSubscriptionResponse\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"&\n\x16GetSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x17GetSubscriptionResponse\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\"Q\n\x18ListSubscriptionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x19ListSubscriptionsResponse\x12\x32\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd3\x06\n\x0f\x43ustomerService\x12i\n\x12\x43reateSubscription\x12(.ratewright.v1.CreateSubscriptionRequest\x1a).ratewright.v1.CreateSubscriptionResponse\x12`\n\x0fGetSubscription\x12%.ratewright.v1.GetSubscriptionRequest\x1a&.ratewright.v1.GetSubscriptionResponse\x12\x66\n\x11ListSubscriptions\x12\'.ratewright.v1.ListSubscriptionsRequest\x1a(.ratewright.v1.ListSubscriptionsResponse\x12T\n\x0b\x43reateGrant\x12!.ratewright.v1.CreateGrantRequest\x1a\".ratewright.v1.CreateGrantResponse\x12N\n\tVoidGrant\x12\x1f.ratewright.v1.VoidGrantRequest\x1a .ratewright.v1.VoidGrantResponse\x12Q\n\nListGrants\x12 .ratewright.v1.ListGrantsRequest\x1a!.ratewright.v1.ListGrantsResponse\x12Q\n\nGetBalance\x12 .ratewright.v1.GetBalanceRequest\x1a!.ratewright.v1.GetBalanceResponse\x12`\n\x0f\x43reatePromotion\x12%.ratewright.v1.CreatePromotionRequest\x1a&.ratewright.v1.CreatePromotionResponse\x12]\n\x0eListPromotions\x12$.ratewright.v1.ListPromotionsRequest\x1a%.ratewright.v1.ListPromotionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ratewright.v1.customer_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SUBSCRIPTION']._serialized_start=89
-  _globals['_SUBSCRIPTION']._serialized_end=335
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=337
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=435
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=437
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=534
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=536
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=574
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=576
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=652
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=654
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=735
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=737
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=841
-  _globals['_CUSTOMERSERVICE']._serialized_start=844
-  _globals['_CUSTOMERSERVICE']._serialized_end=1170
+  _globals['_SUBSCRIPTION']._serialized_start=117
+  _globals['_SUBSCRIPTION']._serialized_end=363
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=365
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=463
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=465
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=562
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=564
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=602
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=604
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=680
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=682
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=763
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=765
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=869
+  _globals['_CUSTOMERSERVICE']._serialized_start=872
+  _globals['_CUSTOMERSERVICE']._serialized_end=1723
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from ratewright.v1 import credit_pb2 as ratewright_dot_v1_dot_credit__pb2
 from ratewright.v1 import customer_service_pb2 as ratewright_dot_v1_dot_customer__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -50,6 +51,36 @@ class CustomerServiceStub:
                 request_serializer=ratewright_dot_v1_dot_customer__service__pb2.ListSubscriptionsRequest.SerializeToString,
                 response_deserializer=ratewright_dot_v1_dot_customer__service__pb2.ListSubscriptionsResponse.FromString,
                 _registered_method=True)
+        self.CreateGrant = channel.unary_unary(
+                '/ratewright.v1.CustomerService/CreateGrant',
+                request_serializer=ratewright_dot_v1_dot_credit__pb2.CreateGrantRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_credit__pb2.CreateGrantResponse.FromString,
+                _registered_method=True)
+        self.VoidGrant = channel.unary_unary(
+                '/ratewright.v1.CustomerService/VoidGrant',
+                request_serializer=ratewright_dot_v1_dot_credit__pb2.VoidGrantRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_credit__pb2.VoidGrantResponse.FromString,
+                _registered_method=True)
+        self.ListGrants = channel.unary_unary(
+                '/ratewright.v1.CustomerService/ListGrants',
+                request_serializer=ratewright_dot_v1_dot_credit__pb2.ListGrantsRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_credit__pb2.ListGrantsResponse.FromString,
+                _registered_method=True)
+        self.GetBalance = channel.unary_unary(
+                '/ratewright.v1.CustomerService/GetBalance',
+                request_serializer=ratewright_dot_v1_dot_credit__pb2.GetBalanceRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_credit__pb2.GetBalanceResponse.FromString,
+                _registered_method=True)
+        self.CreatePromotion = channel.unary_unary(
+                '/ratewright.v1.CustomerService/CreatePromotion',
+                request_serializer=ratewright_dot_v1_dot_credit__pb2.CreatePromotionRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_credit__pb2.CreatePromotionResponse.FromString,
+                _registered_method=True)
+        self.ListPromotions = channel.unary_unary(
+                '/ratewright.v1.CustomerService/ListPromotions',
+                request_serializer=ratewright_dot_v1_dot_credit__pb2.ListPromotionsRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_credit__pb2.ListPromotionsResponse.FromString,
+                _registered_method=True)
 
 
 class CustomerServiceServicer:
@@ -78,6 +109,48 @@ class CustomerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateGrant(self, request, context):
+        """Grants a credit to a subscription. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoidGrant(self, request, context):
+        """Ends a grant at once. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGrants(self, request, context):
+        """Lists the grants of a subscription with their balances at an instant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBalance(self, request, context):
+        """Gets what the grants of a subscription, or one of them, can still pay at an instant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePromotion(self, request, context):
+        """Adds a promotion to a subscription. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPromotions(self, request, context):
+        """Lists the promotions of a subscription.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CustomerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +168,36 @@ def add_CustomerServiceServicer_to_server(servicer, server):
                     servicer.ListSubscriptions,
                     request_deserializer=ratewright_dot_v1_dot_customer__service__pb2.ListSubscriptionsRequest.FromString,
                     response_serializer=ratewright_dot_v1_dot_customer__service__pb2.ListSubscriptionsResponse.SerializeToString,
+            ),
+            'CreateGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGrant,
+                    request_deserializer=ratewright_dot_v1_dot_credit__pb2.CreateGrantRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_credit__pb2.CreateGrantResponse.SerializeToString,
+            ),
+            'VoidGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidGrant,
+                    request_deserializer=ratewright_dot_v1_dot_credit__pb2.VoidGrantRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_credit__pb2.VoidGrantResponse.SerializeToString,
+            ),
+            'ListGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGrants,
+                    request_deserializer=ratewright_dot_v1_dot_credit__pb2.ListGrantsRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_credit__pb2.ListGrantsResponse.SerializeToString,
+            ),
+            'GetBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBalance,
+                    request_deserializer=ratewright_dot_v1_dot_credit__pb2.GetBalanceRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_credit__pb2.GetBalanceResponse.SerializeToString,
+            ),
+            'CreatePromotion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePromotion,
+                    request_deserializer=ratewright_dot_v1_dot_credit__pb2.CreatePromotionRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_credit__pb2.CreatePromotionResponse.SerializeToString,
+            ),
+            'ListPromotions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPromotions,
+                    request_deserializer=ratewright_dot_v1_dot_credit__pb2.ListPromotionsRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_credit__pb2.ListPromotionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +282,168 @@ class CustomerService:
             '/ratewright.v1.CustomerService/ListSubscriptions',
             ratewright_dot_v1_dot_customer__service__pb2.ListSubscriptionsRequest.SerializeToString,
             ratewright_dot_v1_dot_customer__service__pb2.ListSubscriptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.CustomerService/CreateGrant',
+            ratewright_dot_v1_dot_credit__pb2.CreateGrantRequest.SerializeToString,
+            ratewright_dot_v1_dot_credit__pb2.CreateGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.CustomerService/VoidGrant',
+            ratewright_dot_v1_dot_credit__pb2.VoidGrantRequest.SerializeToString,
+            ratewright_dot_v1_dot_credit__pb2.VoidGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.CustomerService/ListGrants',
+            ratewright_dot_v1_dot_credit__pb2.ListGrantsRequest.SerializeToString,
+            ratewright_dot_v1_dot_credit__pb2.ListGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.CustomerService/GetBalance',
+            ratewright_dot_v1_dot_credit__pb2.GetBalanceRequest.SerializeToString,
+            ratewright_dot_v1_dot_credit__pb2.GetBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePromotion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.CustomerService/CreatePromotion',
+            ratewright_dot_v1_dot_credit__pb2.CreatePromotionRequest.SerializeToString,
+            ratewright_dot_v1_dot_credit__pb2.CreatePromotionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPromotions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.CustomerService/ListPromotions',
+            ratewright_dot_v1_dot_credit__pb2.ListPromotionsRequest.SerializeToString,
+            ratewright_dot_v1_dot_credit__pb2.ListPromotionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,37 +27,61 @@ from ratewright.v1 import plan_pb2 as ratewright_dot_v1_dot_plan__pb2
 from ratewright.v1 import statement_pb2 as ratewright_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ratewright/v1/rating_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ratewright/v1/plan.proto\x1a\x1dratewright/v1/statement.proto\"\x81\x01\n\x10RateUsageRequest\x12\x13\n\tplan_name\x18\x01 \x01(\tH\x00\x12#\n\x04plan\x18\x02 \x01(\x0b\x32\x13.ratewright.v1.PlanH\x00\x12(\n\x05usage\x18\x03 \x03(\x0b\x32\x19.ratewright.v1.MeterUsageB\t\n\x07pricing\"@\n\x11RateUsageResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement\"U\n\x17PreviewStatementRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x18PreviewStatementResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement\"\xaf\x01\n\x10RateBatchRequest\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12+\n\x05plans\x18\x03 \x03(\x0b\x32\x1c.ratewright.v1.RateBatchPlan\x12\x12\n\nplan_index\x18\x04 \x03(\x07\x12\x31\n\nquantities\x18\x05 \x03(\x0b\x32\x1d.ratewright.v1.QuantityColumn\"T\n\rRateBatchPlan\x12\x13\n\tplan_name\x18\x01 \x01(\tH\x00\x12#\n\x04plan\x18\x02 \x01(\x0b\x32\x13.ratewright.v1.PlanH\x00\x42\t\n\x07pricing\"\x1f\n\x0eQuantityColumn\x12\r\n\x05units\x18\x01 \x03(\x10\"\x9f\x02\n\x11RateBatchResponse\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12\'\n\x05plans\x18\x03 \x03(\x0b\x32\x18.ratewright.v1.RatedPlan\x12,\n\x07\x63harges\x18\x04 \x03(\x0b\x32\x1b.ratewright.v1.AmountColumn\x12\x30\n\x0b\x63ommitments\x18\x05 \x03(\x0b\x32\x1b.ratewright.v1.AmountColumn\x12+\n\x06totals\x18\x06 \x01(\x0b\x32\x1b.ratewright.v1.AmountColumn\x12+\n\x08statuses\x18\x07 \x03(\x0e\x32\x19.ratewright.v1.RateStatus\"\x1d\n\x0c\x41mountColumn\x12\r\n\x05units\x18\x01 \x03(\x10\"\x9f\x01\n\tRatedPlan\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\r\n\x05scale\x18\x04 \x01(\x05\x12)\n\x06meters\x18\x05 \x03(\x0b\x32\x19.ratewright.v1.RatedMeter\x12\x0f\n\x07\x63harges\x18\x06 \x03(\t\x12\x13\n\x0b\x63ommitments\x18\x07 \x03(\t\"*\n\nRatedMeter\x12\r\n\x05meter\x18\x01 \x01(\t\x12\r\n\x05scale\x18\x02 \x01(\x05*[\n\nRateStatus\x12\x1b\n\x17RATE_STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eRATE_STATUS_OK\x10\x01\x12\x1c\n\x18RATE_STATUS_OUT_OF_RANGE\x10\x02\x32\x98\x02\n\rRatingService\x12N\n\tRateUsage\x12\x1f.ratewright.v1.RateUsageRequest\x1a .ratewright.v1.RateUsageResponse\x12R\n\tRateBatch\x12\x1f.ratewright.v1.RateBatchRequest\x1a .ratewright.v1.RateBatchResponse(\x01\x30\x01\x12\x63\n\x10PreviewStatement\x12&.ratewright.v1.PreviewStatementRequest\x1a\'.ratewright.v1.PreviewStatementResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ratewright/v1/rating_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ratewright/v1/plan.proto\x1a\x1dratewright/v1/statement.proto\"\x81\x01\n\x10RateUsageRequest\x12\x13\n\tplan_name\x18\x01 \x01(\tH\x00\x12#\n\x04plan\x18\x02 \x01(\x0b\x32\x13.ratewright.v1.PlanH\x00\x12(\n\x05usage\x18\x03 \x03(\x0b\x32\x19.ratewright.v1.MeterUsageB\t\n\x07pricing\"@\n\x11RateUsageResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement\"\xb2\x01\n\x17PreviewStatementRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fsubscription_id\x18\x04 \x01(\t\x12\x12\n\ncorrection\x18\x05 \x01(\x08\"G\n\x18PreviewStatementResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement\"\x8b\x01\n\x18\x46inalizeStatementRequest\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x30\n\x0cperiod_start\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncorrection\x18\x04 \x01(\x08\"Z\n\x19\x46inalizeStatementResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"Y\n\x19\x46inalizeStatementsRequest\x12)\n\x05until\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tplan_name\x18\x02 \x01(\t\"\x8d\x02\n\x1a\x46inalizeStatementsResponse\x12\x11\n\tcustomers\x18\x01 \x03(\t\x12\x18\n\x10subscription_ids\x18\x02 \x03(\t\x12\x0f\n\x07numbers\x18\x03 \x03(\x10\x12\x1c\n\x14period_starts_micros\x18\x04 \x03(\x10\x12\x1a\n\x12period_ends_micros\x18\x05 \x03(\x10\x12\x0e\n\x06totals\x18\x06 \x03(\x10\x12\x13\n\x0b\x61mounts_due\x18\x07 \x03(\x10\x12\r\n\x05scale\x18\x08 \x01(\x05\x12\x10\n\x08\x63urrency\x18\t \x01(\t\x12\x31\n\x08\x66\x61ilures\x18\n \x03(\x0b\x32\x1f.ratewright.v1.StatementFailure\"^\n\x10StatementFailure\x12\x10\n\x08\x63ustomer\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x80\x01\n\x13GetStatementRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x03 \x01(\t\x12\x30\n\x0cperiod_start\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x14GetStatementResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement\"N\n\x15ListStatementsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListStatementsResponse\x12,\n\nstatements\x18\x01 \x03(\x0b\x32\x18.ratewright.v1.Statement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x16VerifyStatementRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_log\x18\x02 \x01(\x08\"\x7f\n\x17VerifyStatementResponse\x12+\n\tstatement\x18\x01 \x01(\x0b\x32\x18.ratewright.v1.Statement\x12\x37\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32\".ratewright.v1.StatementDifference\"J\n\x13StatementDifference\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tfinalized\x18\x02 \x01(\t\x12\x12\n\nrecomputed\x18\x03 \x01(\t\"\xaf\x01\n\x10RateBatchRequest\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12+\n\x05plans\x18\x03 \x03(\x0b\x32\x1c.ratewright.v1.RateBatchPlan\x12\x12\n\nplan_index\x18\x04 \x03(\x07\x12\x31\n\nquantities\x18\x05 \x03(\x0b\x32\x1d.ratewright.v1.QuantityColumn\"T\n\rRateBatchPlan\x12\x13\n\tplan_name\x18\x01 \x01(\tH\x00\x12#\n\x04plan\x18\x02 \x01(\x0b\x32\x13.ratewright.v1.PlanH\x00\x42\t\n\x07pricing\"\x1f\n\x0eQuantityColumn\x12\r\n\x05units\x18\x01 \x03(\x10\"\x9f\x02\n\x11RateBatchResponse\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x03\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12\'\n\x05plans\x18\x03 \x03(\x0b\x32\x18.ratewright.v1.RatedPlan\x12,\n\x07\x63harges\x18\x04 \x03(\x0b\x32\x1b.ratewright.v1.AmountColumn\x12\x30\n\x0b\x63ommitments\x18\x05 \x03(\x0b\x32\x1b.ratewright.v1.AmountColumn\x12+\n\x06totals\x18\x06 \x01(\x0b\x32\x1b.ratewright.v1.AmountColumn\x12+\n\x08statuses\x18\x07 \x03(\x0e\x32\x19.ratewright.v1.RateStatus\"\x1d\n\x0c\x41mountColumn\x12\r\n\x05units\x18\x01 \x03(\x10\"\x9f\x01\n\tRatedPlan\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\r\n\x05scale\x18\x04 \x01(\x05\x12)\n\x06meters\x18\x05 \x03(\x0b\x32\x19.ratewright.v1.RatedMeter\x12\x0f\n\x07\x63harges\x18\x06 \x03(\t\x12\x13\n\x0b\x63ommitments\x18\x07 \x03(\t\"*\n\nRatedMeter\x12\r\n\x05meter\x18\x01 \x01(\t\x12\r\n\x05scale\x18\x02 \x01(\x05*[\n\nRateStatus\x12\x1b\n\x17RATE_STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eRATE_STATUS_OK\x10\x01\x12\x1c\n\x18RATE_STATUS_OUT_OF_RANGE\x10\x02\x32\x87\x06\n\rRatingService\x12N\n\tRateUsage\x12\x1f.ratewright.v1.RateUsageRequest\x1a .ratewright.v1.RateUsageResponse\x12R\n\tRateBatch\x12\x1f.ratewright.v1.RateBatchRequest\x1a .ratewright.v1.RateBatchResponse(\x01\x30\x01\x12\x63\n\x10PreviewStatement\x12&.ratewright.v1.PreviewStatementRequest\x1a\'.ratewright.v1.PreviewStatementResponse\x12\x66\n\x11\x46inalizeStatement\x12\'.ratewright.v1.FinalizeStatementRequest\x1a(.ratewright.v1.FinalizeStatementResponse\x12k\n\x12\x46inalizeStatements\x12(.ratewright.v1.FinalizeStatementsRequest\x1a).ratewright.v1.FinalizeStatementsResponse0\x01\x12W\n\x0cGetStatement\x12\".ratewright.v1.GetStatementRequest\x1a#.ratewright.v1.GetStatementResponse\x12]\n\x0eListStatements\x12$.ratewright.v1.ListStatementsRequest\x1a%.ratewright.v1.ListStatementsResponse\x12`\n\x0fVerifyStatement\x12%.ratewright.v1.VerifyStatementRequest\x1a&.ratewright.v1.VerifyStatementResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ratewright.v1.rating_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RATESTATUS']._serialized_start=1325
-  _globals['_RATESTATUS']._serialized_end=1416
+  _globals['_RATESTATUS']._serialized_start=2752
+  _globals['_RATESTATUS']._serialized_end=2843
   _globals['_RATEUSAGEREQUEST']._serialized_start=144
   _globals['_RATEUSAGEREQUEST']._serialized_end=273
   _globals['_RATEUSAGERESPONSE']._serialized_start=275
   _globals['_RATEUSAGERESPONSE']._serialized_end=339
-  _globals['_PREVIEWSTATEMENTREQUEST']._serialized_start=341
-  _globals['_PREVIEWSTATEMENTREQUEST']._serialized_end=426
-  _globals['_PREVIEWSTATEMENTRESPONSE']._serialized_start=428
-  _globals['_PREVIEWSTATEMENTRESPONSE']._serialized_end=499
-  _globals['_RATEBATCHREQUEST']._serialized_start=502
-  _globals['_RATEBATCHREQUEST']._serialized_end=677
-  _globals['_RATEBATCHPLAN']._serialized_start=679
-  _globals['_RATEBATCHPLAN']._serialized_end=763
-  _globals['_QUANTITYCOLUMN']._serialized_start=765
-  _globals['_QUANTITYCOLUMN']._serialized_end=796
-  _globals['_RATEBATCHRESPONSE']._serialized_start=799
-  _globals['_RATEBATCHRESPONSE']._serialized_end=1086
-  _globals['_AMOUNTCOLUMN']._serialized_start=1088
-  _globals['_AMOUNTCOLUMN']._serialized_end=1117
-  _globals['_RATEDPLAN']._serialized_start=1120
-  _globals['_RATEDPLAN']._serialized_end=1279
-  _globals['_RATEDMETER']._serialized_start=1281
-  _globals['_RATEDMETER']._serialized_end=1323
-  _globals['_RATINGSERVICE']._serialized_start=1419
-  _globals['_RATINGSERVICE']._serialized_end=1699
+  _globals['_PREVIEWSTATEMENTREQUEST']._serialized_start=342
+  _globals['_PREVIEWSTATEMENTREQUEST']._serialized_end=520
+  _globals['_PREVIEWSTATEMENTRESPONSE']._serialized_start=522
+  _globals['_PREVIEWSTATEMENTRESPONSE']._serialized_end=593
+  _globals['_FINALIZESTATEMENTREQUEST']._serialized_start=596
+  _globals['_FINALIZESTATEMENTREQUEST']._serialized_end=735
+  _globals['_FINALIZESTATEMENTRESPONSE']._serialized_start=737
+  _globals['_FINALIZESTATEMENTRESPONSE']._serialized_end=827
+  _globals['_FINALIZESTATEMENTSREQUEST']._serialized_start=829
+  _globals['_FINALIZESTATEMENTSREQUEST']._serialized_end=918
+  _globals['_FINALIZESTATEMENTSRESPONSE']._serialized_start=921
+  _globals['_FINALIZESTATEMENTSRESPONSE']._serialized_end=1190
+  _globals['_STATEMENTFAILURE']._serialized_start=1192
+  _globals['_STATEMENTFAILURE']._serialized_end=1286
+  _globals['_GETSTATEMENTREQUEST']._serialized_start=1289
+  _globals['_GETSTATEMENTREQUEST']._serialized_end=1417
+  _globals['_GETSTATEMENTRESPONSE']._serialized_start=1419
+  _globals['_GETSTATEMENTRESPONSE']._serialized_end=1486
+  _globals['_LISTSTATEMENTSREQUEST']._serialized_start=1488
+  _globals['_LISTSTATEMENTSREQUEST']._serialized_end=1566
+  _globals['_LISTSTATEMENTSRESPONSE']._serialized_start=1568
+  _globals['_LISTSTATEMENTSRESPONSE']._serialized_end=1663
+  _globals['_VERIFYSTATEMENTREQUEST']._serialized_start=1665
+  _globals['_VERIFYSTATEMENTREQUEST']._serialized_end=1721
+  _globals['_VERIFYSTATEMENTRESPONSE']._serialized_start=1723
+  _globals['_VERIFYSTATEMENTRESPONSE']._serialized_end=1850
+  _globals['_STATEMENTDIFFERENCE']._serialized_start=1852
+  _globals['_STATEMENTDIFFERENCE']._serialized_end=1926
+  _globals['_RATEBATCHREQUEST']._serialized_start=1929
+  _globals['_RATEBATCHREQUEST']._serialized_end=2104
+  _globals['_RATEBATCHPLAN']._serialized_start=2106
+  _globals['_RATEBATCHPLAN']._serialized_end=2190
+  _globals['_QUANTITYCOLUMN']._serialized_start=2192
+  _globals['_QUANTITYCOLUMN']._serialized_end=2223
+  _globals['_RATEBATCHRESPONSE']._serialized_start=2226
+  _globals['_RATEBATCHRESPONSE']._serialized_end=2513
+  _globals['_AMOUNTCOLUMN']._serialized_start=2515
+  _globals['_AMOUNTCOLUMN']._serialized_end=2544
+  _globals['_RATEDPLAN']._serialized_start=2547
+  _globals['_RATEDPLAN']._serialized_end=2706
+  _globals['_RATEDMETER']._serialized_start=2708
+  _globals['_RATEDMETER']._serialized_end=2750
+  _globals['_RATINGSERVICE']._serialized_start=2846
+  _globals['_RATINGSERVICE']._serialized_end=3621
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,31 @@ class RatingServiceStub:
                 request_serializer=ratewright_dot_v1_dot_rating__service__pb2.PreviewStatementRequest.SerializeToString,
                 response_deserializer=ratewright_dot_v1_dot_rating__service__pb2.PreviewStatementResponse.FromString,
                 _registered_method=True)
+        self.FinalizeStatement = channel.unary_unary(
+                '/ratewright.v1.RatingService/FinalizeStatement',
+                request_serializer=ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementResponse.FromString,
+                _registered_method=True)
+        self.FinalizeStatements = channel.unary_stream(
+                '/ratewright.v1.RatingService/FinalizeStatements',
+                request_serializer=ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementsRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementsResponse.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/ratewright.v1.RatingService/GetStatement',
+                request_serializer=ratewright_dot_v1_dot_rating__service__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_rating__service__pb2.GetStatementResponse.FromString,
+                _registered_method=True)
+        self.ListStatements = channel.unary_unary(
+                '/ratewright.v1.RatingService/ListStatements',
+                request_serializer=ratewright_dot_v1_dot_rating__service__pb2.ListStatementsRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_rating__service__pb2.ListStatementsResponse.FromString,
+                _registered_method=True)
+        self.VerifyStatement = channel.unary_unary(
+                '/ratewright.v1.RatingService/VerifyStatement',
+                request_serializer=ratewright_dot_v1_dot_rating__service__pb2.VerifyStatementRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_rating__service__pb2.VerifyStatementResponse.FromString,
+                _registered_method=True)
 
 
 class RatingServiceServicer:
@@ -80,6 +105,44 @@ class RatingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FinalizeStatement(self, request, context):
+        """Finalises the statement of a billing period: its counters are closed, its credits drawn, its
+        amounts booked, in one step. Periods are finalised in order. Idempotent: a period that is
+        finalised already gives the same statement.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinalizeStatements(self, request, context):
+        """Finalises the statements of all customers that are due. One answer for each chunk of customers;
+        what is finalised when the call ends early stays so, and the same call goes on from there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Gets a finalised statement, as it was finalised.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStatements(self, request, context):
+        """Lists the finalised statements of a subscription, by number, without lines' slices.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyStatement(self, request, context):
+        """Recomputes a finalised statement from the inputs that its entry names, and says what differs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RatingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +160,31 @@ def add_RatingServiceServicer_to_server(servicer, server):
                     servicer.PreviewStatement,
                     request_deserializer=ratewright_dot_v1_dot_rating__service__pb2.PreviewStatementRequest.FromString,
                     response_serializer=ratewright_dot_v1_dot_rating__service__pb2.PreviewStatementResponse.SerializeToString,
+            ),
+            'FinalizeStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinalizeStatement,
+                    request_deserializer=ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementResponse.SerializeToString,
+            ),
+            'FinalizeStatements': grpc.unary_stream_rpc_method_handler(
+                    servicer.FinalizeStatements,
+                    request_deserializer=ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementsRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementsResponse.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=ratewright_dot_v1_dot_rating__service__pb2.GetStatementRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_rating__service__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'ListStatements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStatements,
+                    request_deserializer=ratewright_dot_v1_dot_rating__service__pb2.ListStatementsRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_rating__service__pb2.ListStatementsResponse.SerializeToString,
+            ),
+            'VerifyStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyStatement,
+                    request_deserializer=ratewright_dot_v1_dot_rating__service__pb2.VerifyStatementRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_rating__service__pb2.VerifyStatementResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +269,141 @@ class RatingService:
             '/ratewright.v1.RatingService/PreviewStatement',
             ratewright_dot_v1_dot_rating__service__pb2.PreviewStatementRequest.SerializeToString,
             ratewright_dot_v1_dot_rating__service__pb2.PreviewStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinalizeStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.RatingService/FinalizeStatement',
+            ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementRequest.SerializeToString,
+            ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinalizeStatements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ratewright.v1.RatingService/FinalizeStatements',
+            ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementsRequest.SerializeToString,
+            ratewright_dot_v1_dot_rating__service__pb2.FinalizeStatementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.RatingService/GetStatement',
+            ratewright_dot_v1_dot_rating__service__pb2.GetStatementRequest.SerializeToString,
+            ratewright_dot_v1_dot_rating__service__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStatements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.RatingService/ListStatements',
+            ratewright_dot_v1_dot_rating__service__pb2.ListStatementsRequest.SerializeToString,
+            ratewright_dot_v1_dot_rating__service__pb2.ListStatementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.RatingService/VerifyStatement',
+            ratewright_dot_v1_dot_rating__service__pb2.VerifyStatementRequest.SerializeToString,
+            ratewright_dot_v1_dot_rating__service__pb2.VerifyStatementResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
 from ratewright.v1 import statement_pb2
 from rating_core.catalog import Meter
 from rating_core.counter import SeriesCounter
 from rating_core.metering.records_entry import EntryMeter
-from rating_core.statement import Line, Slice, Statement
+from rating_core.statement import Line, Slice, Statement, StatementPart
 from rating_core.units import format_decimal, format_units
 from rating_server.servicers.convert_time import to_proto_timestamp
 
 Meters = Mapping[str, Meter] | Mapping[str, EntryMeter]
 """Meters by id: of a plan, or as the log has them. A counter's meter need not be in this server's
 copy of the catalogue, which may lack the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whose statement it is, of which period (µs), at which version of the log.
+
+    ``number`` and ``time`` (µs) of a finalised one, otherwise ``None``.
+    """
+
+    customer: str
+    subscription_id: str
+    start: int
+    end: int
+    version: int
+    number: int | None = None
+    time: int | None = None
 
 
 def to_proto_statement(
@@ -30,7 +48,60 @@ def to_proto_statement(
         total=format_units(statement.total, statement.scale),
         counters=[to_proto_counter(counter, meters) for counter in counters],
         unpriced_meters=statement.unpriced_meters,
+        number=-1,
+        total_before_credits=format_units(statement.total_before_credits, statement.scale),
+        amount_due=format_units(statement.amount_due, statement.scale),
+        credit_lines=[_line(line, statement.scale) for line in statement.credit_lines],
     )
+
+
+def to_proto_contract_statement(
+    statement: Statement, meters: Meters, place: Place
+) -> statement_pb2.Statement:
+    """Return the message of a contract's statement with all that it was priced from (S9.5).
+
+    The counters of a single part are those of the statement; several parts have their own.
+    """
+    period = statement.period
+    parts = () if period is None else period.parts
+    single = parts[0].counters if len(parts) == 1 else ()
+    message = to_proto_statement(statement, single, meters)
+    message.customer, message.subscription_id = place.customer, place.subscription_id
+    message.period_start.CopyFrom(to_proto_timestamp(place.start))
+    message.period_end.CopyFrom(to_proto_timestamp(place.end))
+    message.log_version = place.version
+    message.correction = period is not None and period.correction
+    message.plan_version = parts[-1].plan_version if parts else 0
+    message.number = -1 if period is None else period.number
+    if place.number is not None and place.time is not None:
+        message.name = statement_name(place.customer, place.subscription_id, place.number)
+        message.number = place.number
+        message.finalize_time.CopyFrom(to_proto_timestamp(place.time))
+    for part in parts:
+        message.parts.append(_part(part, meters, whole=len(parts) == 1))
+    return message
+
+
+def statement_name(customer: str, subscription_id: str, number: int) -> str:
+    """Return the resource name of a finalised statement."""
+    return f"customers/{customer}/subscriptions/{subscription_id}/statements/{number}"
+
+
+def _part(part: StatementPart, meters: Meters, *, whole: bool) -> statement_pb2.StatementPart:
+    return statement_pb2.StatementPart(
+        start_time=to_proto_timestamp(part.start),
+        end_time=to_proto_timestamp(part.end),
+        plan_id=part.plan_id,
+        plan_version=part.plan_version,
+        overrides=part.overrides,
+        counters=[] if whole else [to_proto_counter(counter, meters) for counter in part.counters],
+        share_by_second=_ratio(part.share_by_second),
+        share_by_day=_ratio(part.share_by_day),
+    )
+
+
+def _ratio(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
 
 
 def to_proto_counter(counter: SeriesCounter, meters: Meters) -> statement_pb2.Counter:
@@ -68,6 +139,9 @@ def _line(line: Line, scale: int) -> statement_pb2.StatementLine:
         kind=f"LINE_KIND_{line.kind.name}",
         amount=format_units(line.amount, scale),
         slices=[_slice(piece) for piece in line.slices],
+        part=line.part,
+        charge_id=line.charge_id,
+        due_time=None if line.due_time is None else to_proto_timestamp(line.due_time),
     )
 
 
@@ -81,6 +155,8 @@ def _slice(piece: Slice) -> statement_pb2.StatementSlice:
         percent=_optional(piece.percent),
         flat_fee=_optional(piece.flat_fee),
         label=piece.label,
+        line_id=piece.line_id,
+        period_start=None if piece.period_start is None else to_proto_timestamp(piece.period_start),
     )
 
 

@@ -11,13 +11,11 @@ from grpc import aio
 from ratewright.v1 import rating_service_pb2 as pb
 from rating_server.servicers import convert_plan, convert_rating
 from rating_server.servicers.convert_statement import to_proto_statement
-from rating_server.servicers.convert_time import from_proto_instant, to_proto_timestamp
 from rating_server.servicers.rpc import add_service, bidirectional, draining, unary
 from rating_server.servicers.stream import Gate, answer_in_order
 from rating_server.usecases.context import Context
-from rating_server.usecases.failure import Failure, InvalidRequest, Violation, invalid
+from rating_server.usecases.failure import Failure, Violation, invalid
 from rating_server.usecases.plan_sets import PlanSet, PlanSets
-from rating_server.usecases.preview_statement import preview_statement
 from rating_server.usecases.rate_batch import rate_batch
 from rating_server.usecases.rate_usage import rate_usage
 
@@ -74,25 +72,6 @@ class RatingServicer:
             answers_grow=True,
         )
 
-    async def preview_statement(
-        self, request: pb.PreviewStatementRequest
-    ) -> pb.PreviewStatementResponse:
-        """Price what is counted as if the period ended with it."""
-        violations: list[Violation] = []
-        at = from_proto_instant(request.time, request.HasField("time"), "time", violations)
-        if violations:
-            raise InvalidRequest(violations)
-        preview = await preview_statement(self._context, request.customer, at)
-        counted = preview.counted
-        message = to_proto_statement(preview.statement, counted.counters, counted.meters)
-        message.customer = request.customer
-        message.plan_version = preview.priced.version
-        message.subscription_id = preview.subscription.subscription_id
-        message.period_start.CopyFrom(to_proto_timestamp(counted.period_start))
-        message.period_end.CopyFrom(to_proto_timestamp(counted.period_end))
-        message.log_version = counted.version
-        return pb.PreviewStatementResponse(statement=message)
-
 
 class _RateStream:
     """One stream of RateBatch: remembers the dictionary that is in force."""
@@ -133,13 +112,12 @@ class _RateStream:
 
 def register(server: aio.Server, servicer: RatingServicer) -> None:
     """Register RatingService on the server."""
-    rate, preview = "RateUsage", "PreviewStatement"
+    rate = "RateUsage"
     add_service(
         server,
         SERVICE,
         {
             rate: unary(rate, pb.RateUsageRequest, servicer.rate_usage),
             "RateBatch": bidirectional("RateBatch", servicer.rate_batch),
-            preview: unary(preview, pb.PreviewStatementRequest, servicer.preview_statement),
         },
     )

@@ -24,7 +24,10 @@ class Configured:
 
 
 async def configure_shard(
-    driver: SessionDriver, window: Window | None, max_series: int | None
+    driver: SessionDriver,
+    window: Window | None,
+    max_series: int | None,
+    grace_us: int | None = None,
 ) -> Configured:
     """Put the settings that are given in force; return those before and now (P11).
 
@@ -37,6 +40,7 @@ async def configure_shard(
         window_us=before.window_us if window is None else window.micros,
         max_series=before.max_series if max_series is None else max_series,
         max_values=before.max_values,
+        grace_us=before.grace_us if grace_us is None else grace_us,
     )
     answer = await driver.call(call)
     if not isinstance(answer, ControlAnswer) or not answer.ok:

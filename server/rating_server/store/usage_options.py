@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rating_core.metering.contract_usage import PlanOf, no_plan
 from rating_core.metering.protocol import AckLevel
 from rating_server.ports import Window
 from rating_server.store.id_spill import IdSpill
@@ -24,6 +25,8 @@ class UsageStoreOptions:
     ``archive_after_us``: age in µs at which entries go there, None for never (P10).
     ``spill``: keeps the memory of ids below a limit; of this store alone.
     ``session_idle`` seconds after which the session of another server's shard is closed.
+    ``grace_us``: how long after its end a period may be finalised, as stored where None (S7.5).
+    ``plan_of``: plans at hand, for decisions about statements.
     ``disk``: gives the free bytes of the store's disk where that is known (P15).
     """
 
@@ -43,3 +46,5 @@ class UsageStoreOptions:
     spill: IdSpill | None = None
     session_idle: float = 30.0
     disk: Callable[[], int] | None = None
+    grace_us: int | None = None
+    plan_of: PlanOf = no_plan

@@ -23,6 +23,7 @@ from rating_server.ports import (
     StoreHealth,
     StoreRefused,
     StoreUnavailable,
+    Until,
     Window,
 )
 from rating_server.store.adapter import LinkOptions, no_archive
@@ -39,8 +40,10 @@ from rating_server.store.driver import SessionDriver
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.guard import StoreGuard
 from rating_server.store.keys import LogKeys, catalogue_keys, shard_keys
+from rating_server.store.log_reader import log_reader
 from rating_server.store.membership import Membership
 from rating_server.store.missed_meters import MissedMeters
+from rating_server.store.past import past_machine, read_entry
 from rating_server.store.posting import post_all
 from rating_server.store.preflight import Durability, check_store
 from rating_server.store.registry import read_members
@@ -265,6 +268,18 @@ class RedisUsageStore:
         """Return the answer of a shard's state that was the newest after the question came."""
         return await self._sessions.use(shard).ask(question)
 
+    async def read_entry(self, shard: int, version: int) -> bytes:
+        """Return the bytes of a committed entry, from log or archive; HistoryTrimmed."""
+        async with log_reader(self._link, shard_keys(shard)) as reader:
+            return await read_entry(reader, self._files, version)
+
+    async def ask_past(self, shard: int, customer: str, question: object, until: Until) -> object:
+        """As `ask`, of the state as it stood then, as far as one customer goes."""
+        machine = UsageShard(self._hash_key, self._meter_of, plan_of=self._options.plan_of)
+        async with log_reader(self._link, shard_keys(shard)) as reader:
+            await past_machine(reader, self._files, machine, customer, until)
+        return machine.query(question)
+
     async def catalogue_call(self, call: object) -> object:
         """As `submit`, on the catalogue."""
         return await self._catalogue_driver.call(call)
@@ -316,7 +331,7 @@ class RedisUsageStore:
 
     def _fresh_shard(self) -> UsageShard:
         share = max(self._options.max_ids // self._shard_count, 1)
-        shard = UsageShard(self._hash_key, self._meter_of, share)
+        shard = UsageShard(self._hash_key, self._meter_of, share, self._options.plan_of)
         if self._options.spill is not None:
             self._options.spill.watch(shard)
         return shard
@@ -343,7 +358,7 @@ class RedisUsageStore:
         finds others leaves the logs to them until they are to change hands.
         """
         options = self._options
-        given = options.window is not None or options.max_series is not None
+        given = (options.window, options.max_series, options.grace_us) != (None, None, None)
         try:
             async with asyncio.timeout(options.start_timeout):
                 alone = given or not await read_members(self._link)
@@ -361,8 +376,10 @@ class RedisUsageStore:
     async def _prepare(self, driver: SessionDriver) -> None:
         """Configure a shard (P11): as given while this server starts, later as it is."""
         options = self._options
-        window, series = (None, None) if self._started else (options.window, options.max_series)
-        configured = await configure_shard(driver, window, series)
+        window, series, grace = options.window, options.max_series, options.grace_us
+        if self._started:
+            window = series = grace = None
+        configured = await configure_shard(driver, window, series, grace)
         if not self._started or not self._configured:
             self._configured.append(configured)
 

@@ -15,8 +15,9 @@ from rating_core.metering.batch import shard_of
 from rating_core.metering.catalogue import GetPlan, StoredPlan
 from rating_core.plan_document import plan_from_document
 from rating_core.plan_overrides import apply_overrides
-from rating_server.ports import ClockRefused, StoreError, StoreFull, UsageStore
+from rating_server.ports import ClockRefused, HistoryTrimmed, StoreError, StoreFull, UsageStore
 from rating_server.usecases.failure import Failure, InvalidRequest, Violation, invalid
+from rating_server.usecases.plan_shelf import PlanShelf
 
 CUSTOMER_BYTES_MAX = 128
 REQUEST_ID_MAX = 255
@@ -41,7 +42,8 @@ class PricedPlan:
 class Context:
     """The ports and caches of one server.
 
-    ``now`` returns microseconds UTC; ``minor_unit`` looks a currency up.
+    ``now`` returns microseconds UTC; ``minor_unit`` looks a currency up. ``shelf``: the plans that
+    the shards' decisions see.
     """
 
     store: UsageStore
@@ -49,6 +51,7 @@ class Context:
     minor_unit: Callable[[str], int | None]
     plans: dict[tuple[str, int], PricedPlan] = field(default_factory=dict)
     own_plans: dict[PlanRef, PricedPlan] = field(default_factory=dict)
+    shelf: PlanShelf = field(default_factory=PlanShelf)
 
     def shard(self, customer: str) -> int:
         """Return the shard that holds this customer."""
@@ -116,6 +119,8 @@ async def reach(call: Awaitable[T]) -> T:
 
 def failure_of_store(error: StoreError) -> Failure:
     """Return the failure that a refusal of the store is to a caller."""
+    if isinstance(error, HistoryTrimmed):
+        return Failure("HISTORY_TRIMMED", f"the log no longer reaches back so far: {error}")
     if isinstance(error, StoreFull):
         return Failure("STORE_FULL", f"the store takes no more: {error}")
     if isinstance(error, ClockRefused):

@@ -14,6 +14,17 @@ _MESSAGES = {
     "CURRENCY_DIFFERS": "an earlier version has another currency: cancel and subscribe anew",
     "BILLING_PERIOD_DIFFERS": "the plans have different billing periods: cancel, subscribe anew",
     "ROUNDING_DIFFERS": "an earlier version rounds otherwise: cancel and subscribe anew",
+    "NO_SUBSCRIPTION": "the customer has no such subscription",
+    "PERIOD_NOT_FOUND": "no billing period of the subscription starts at that instant",
+    "PERIOD_NOT_NEXT": "periods are finalised in order, and an earlier one is not finalised yet",
+    "PERIOD_NOT_ENDED": "the period may not be finalised yet",
+    "NOTHING_TO_CORRECT": "nothing came after the subscription's last period was finalised",
+    "GRANT_NOT_FOUND": "the subscription has no such grant",
+    "ID_RESERVED": "this id is reserved",
+    "ID_TAKEN": "a charge or commitment of the plan has this id",
+    "AMOUNT_PRECISION": "the amount has more decimals than the plan's amounts",
+    "UNKNOWN_CHARGE": "no plan of the subscription has such a charge",
+    "OUT_OF_RANGE": "a value is out of range",
     "SUBSCRIPTION_OVERLAP": "the customer has a subscription that is active at the same time",
 }
 

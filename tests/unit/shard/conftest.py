@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
-from rating_core.catalog import Aggregation, BillingPeriod, Meter
+from rating_core.catalog import (
+    Aggregation,
+    BillingPeriod,
+    Charge,
+    ChargeModel,
+    Meter,
+    Plan,
+)
 from rating_core.metering.batch import RecordStatus, RejectReason
 from rating_core.metering.calls import DAY_US
 from rating_core.metering.record import batch_of
@@ -28,6 +37,13 @@ METERS = {
         Meter("users", Aggregation.UNIQUE_COUNT, of="user"),
     )
 }
+PLAN = Plan(
+    "plan",
+    "USD",
+    BillingPeriod.DAY,
+    (Charge("calls", ChargeModel.PER_UNIT, "calls", unit_price=Decimal("0.5")),),
+    meters=(METERS["calls"],),
+)
 CLAMPS = {"paid": {"fee": (100, 5000), "tax": (None, 700)}}
 
 
@@ -35,7 +51,7 @@ class Driver:
     """A shard with a log: commits what it decides."""
 
     def __init__(self, max_ids=1000):
-        self.shard = UsageShard(KEY, METERS.get, max_ids)
+        self.shard = UsageShard(KEY, METERS.get, max_ids, plan_of=lambda _: PLAN)
         self.log = []
 
     def new_shard(self):

@@ -6,9 +6,9 @@ import pytest
 
 from rating_core.catalog import BillingPeriod
 from rating_core.metering.calls import DAY_US
+from rating_core.metering.ledger_calls import FinalizePeriod
 from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.shard import (
-    ClosePeriod,
     Configure,
     RecordCall,
 )
@@ -103,9 +103,10 @@ def test_precedence_of_reasons(new_driver, subscribe):
 def test_closed_period_comes_after_too_old(driver):
     """PERIOD_CLOSED is named only where the acceptance window still holds the record."""
     yesterday = NOW - DAY_US
-    driver.control(Configure(window_us=10 * DAY_US))
+    driver.control(Configure(window_us=10 * DAY_US, grace_us=0))
     for day in range(30):
-        assert driver.control(ClosePeriod(customer="acme", period_start=START + day * DAY_US)).ok
+        start = START + day * DAY_US
+        assert driver.control(FinalizePeriod(customer="acme", period_start=start)).ok
     assert driver.send(use("a", time=yesterday), use("b", time=START)) == [
         "PERIOD_CLOSED",
         "TOO_OLD",

@@ -1,0 +1,68 @@
+"""Calls about contracts, with the plans that they need.
+
+A shard decides without waiting, on the plans at hand (`PlanShelf`). Where one is missing it refuses
+and names it; the use case puts it on the shelf and asks again. So the shelf may forget any plan.
+"""
+
+from __future__ import annotations
+
+from rating_core.catalog import Plan
+from rating_core.contract.facts import from_facts
+from rating_core.contract.usage import PlanRef
+from rating_core.metering.calls import ControlAnswer
+from rating_core.metering.ledger_calls import ContractAnswer, GetContract, LedgerCall
+from rating_server.usecases.context import Context, reach
+from rating_server.usecases.control import answered
+from rating_server.usecases.failure import Failure
+
+_TRIES = 1_000
+"""More plans than one contract has: a shelf that forgot them at once would ask for ever."""
+
+
+async def plan_on_shelf(context: Context, ref: PlanRef) -> Plan:
+    """Return a plan version with its overrides, and put it where the shards look (S8.6).
+
+    Failure PLAN_NOT_FOUND.
+    """
+    plan = context.shelf.get(ref)
+    if plan is None:
+        plan = (await context.contract_plan(ref)).plan
+        context.shelf.put(ref, plan)
+    return plan
+
+
+async def plans_on_shelf(context: Context, refs: list[PlanRef]) -> dict[PlanRef, Plan]:
+    """Return plans by reference; Failure PLAN_NOT_FOUND."""
+    return {ref: await plan_on_shelf(context, ref) for ref in refs}
+
+
+async def submit_contract_call(context: Context, call: LedgerCall) -> ControlAnswer:
+    """Have a shard carry out a call about a contract.
+
+    Failures: the call's reasons, with what the answer says beside them as metadata.
+    """
+    shard = context.shard(call.customer)
+    for _ in range(_TRIES):
+        answer: ControlAnswer = await reach(context.store.submit(shard, call))
+        if answer.reason == "PLAN_NOT_LOADED":
+            await plan_on_shelf(context, from_facts(PlanRef, answer.value))
+            continue
+        named = {"customer": call.customer, "subscription_id": call.subscription_id}
+        more = {} if answer.ok else {key: str(value) for key, value in answer.value.items()}
+        return answered(answer, **named, **more)
+    raise _forgetful()
+
+
+async def ask_contract(context: Context, question: GetContract) -> ContractAnswer:
+    """Return what prices a period of a contract."""
+    shard = context.shard(question.customer)
+    for _ in range(_TRIES):
+        answer: ContractAnswer = await reach(context.store.ask(shard, question))
+        if answer.missing is None:
+            return answer
+        await plan_on_shelf(context, answer.missing)
+    raise _forgetful()
+
+
+def _forgetful() -> Failure:
+    return Failure("INTERNAL", "plans were forgotten as fast as they were loaded")

@@ -1,0 +1,187 @@
+"""Grants and promotions of a subscription (S10.1, S10.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from rating_core.catalog import Plan
+from rating_core.contract.facts import from_facts
+from rating_core.contract.values import Grant, Promotion
+from rating_core.metering.account import Account
+from rating_core.metering.calls import Subscription
+from rating_core.metering.ledger_calls import CreateGrant, CreatePromotion, VoidGrant
+from rating_core.units import from_units
+from rating_server.usecases.context import Context, check_request_id, customer_violations
+from rating_server.usecases.contract_plans import plan_on_shelf, submit_contract_call
+from rating_server.usecases.failure import Failure, InvalidRequest, Violation
+from rating_server.usecases.page import page_of
+from rating_server.usecases.read_statements import account_of
+
+_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A subscription by customer and id; an empty id is the one that is active now or was last."""
+
+    customer: str
+    subscription_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A grant, what it can still pay at an instant, and what was drawn up to it."""
+
+    subscription: Subscription
+    grant: Grant
+    balance: Decimal
+    drawn: Decimal
+    currency: str
+
+
+async def create_grant(
+    context: Context, parent: Parent, grant: Grant, request_id: str
+) -> tuple[Balance, bool]:
+    """Grant a credit; return it, and whether the answer is a replay.
+
+    Failures: InvalidRequest, and the reasons of `CreateGrant`.
+    """
+    check_request_id(request_id)
+    _require([*customer_violations(parent.customer, "parent"), *_id_violations(grant.id, "grant")])
+    answer = await submit_contract_call(
+        context,
+        CreateGrant(
+            customer=parent.customer,
+            subscription_id=parent.subscription_id,
+            grant=grant,
+            request_id=request_id,
+        ),
+    )
+    made = from_facts(Grant, answer.value["grant"])
+    return await _one(context, parent, made.id, None), answer.replayed
+
+
+async def void_grant(
+    context: Context, parent: Parent, grant_id: str, request_id: str
+) -> tuple[Balance, bool]:
+    """End a grant at once; return it, and whether the answer is a replay.
+
+    Failures SUBSCRIPTION_NOT_FOUND, GRANT_NOT_FOUND.
+    """
+    check_request_id(request_id)
+    _require([*customer_violations(parent.customer, "name")])
+    answer = await submit_contract_call(
+        context,
+        VoidGrant(
+            customer=parent.customer,
+            subscription_id=parent.subscription_id,
+            grant_id=grant_id,
+            request_id=request_id,
+        ),
+    )
+    return await _one(context, parent, grant_id, None), answer.replayed
+
+
+async def list_grants(
+    context: Context, parent: Parent, time: int | None, page_size: int, page_token: str
+) -> tuple[list[Balance], str]:
+    """Return a page of the grants with their balances at ``time`` (µs, None: now)."""
+    found = await balances(context, parent, time)
+    numbered = [(f"{place:012d}", balance) for place, balance in enumerate(found)]
+    page, token = page_of(numbered, lambda item: item[0], page_size, page_token)
+    return [balance for _, balance in page], token
+
+
+async def balances(context: Context, parent: Parent, time: int | None) -> list[Balance]:
+    """Return every grant of a subscription with its balance at ``time`` (µs, None: now) (S10.1).
+
+    Failure SUBSCRIPTION_NOT_FOUND.
+    """
+    subscription, account = await account_of(context, parent.customer, parent.subscription_id)
+    instant = context.now() if time is None else time
+    plan = await _plan(context, subscription)
+    return [
+        _balance(subscription, account, grant, instant, plan) for grant in account.grants.values()
+    ]
+
+
+async def get_balance(
+    context: Context, parent: Parent, grant_id: str | None, time: int | None
+) -> tuple[Decimal, str]:
+    """Return what all grants, or one, can still pay at ``time`` (µs, None: now), and its currency.
+
+    Failures SUBSCRIPTION_NOT_FOUND, GRANT_NOT_FOUND.
+    """
+    if grant_id is not None:
+        found = await _one(context, parent, grant_id, time)
+        return found.balance, found.currency
+    subscription, _ = await account_of(context, parent.customer, parent.subscription_id)
+    plan = await _plan(context, subscription)
+    zero = from_units(0, plan.rounding.scale)
+    every = await balances(context, parent, time)
+    return sum((one.balance for one in every), zero), plan.currency
+
+
+async def create_promotion(
+    context: Context, parent: Parent, promotion: Promotion, request_id: str
+) -> tuple[Subscription, Promotion, bool]:
+    """Add a promotion; return it with its subscription, and whether the answer is a replay.
+
+    Failures: InvalidRequest, and the reasons of `CreatePromotion`.
+    """
+    check_request_id(request_id)
+    faults = [*customer_violations(parent.customer, "parent")]
+    _require([*faults, *_id_violations(promotion.id, "promotion")])
+    answer = await submit_contract_call(
+        context,
+        CreatePromotion(
+            customer=parent.customer,
+            subscription_id=parent.subscription_id,
+            promotion=promotion,
+            request_id=request_id,
+        ),
+    )
+    subscription, _ = await account_of(context, parent.customer, answer.value["subscription_id"])
+    return subscription, from_facts(Promotion, answer.value["promotion"]), answer.replayed
+
+
+async def list_promotions(
+    context: Context, parent: Parent, page_size: int, page_token: str
+) -> tuple[Subscription, list[Promotion], str]:
+    """Return a page of the promotions, in order of creation; Failure SUBSCRIPTION_NOT_FOUND."""
+    subscription, account = await account_of(context, parent.customer, parent.subscription_id)
+    numbered = [(f"{n:012d}", item) for n, item in enumerate(account.promotions.values())]
+    page, token = page_of(numbered, lambda item: item[0], page_size, page_token)
+    return subscription, [promotion for _, promotion in page], token
+
+
+async def _one(context: Context, parent: Parent, grant_id: str, time: int | None) -> Balance:
+    for balance in await balances(context, parent, time):
+        if balance.grant.id == grant_id:
+            return balance
+    raise Failure("GRANT_NOT_FOUND", f"no grant {grant_id}", id=grant_id)
+
+
+async def _plan(context: Context, subscription: Subscription) -> Plan:
+    return await plan_on_shelf(context, subscription.phases[-1].plan_ref)
+
+
+def _balance(
+    subscription: Subscription, account: Account, grant: Grant, instant: int, plan: Plan
+) -> Balance:
+    drawn = from_units(account.drawn_until(grant.id, instant), plan.rounding.scale)
+    balance = account.balance(grant, instant)
+    return Balance(subscription, grant, balance, drawn, plan.currency)
+
+
+def _id_violations(name: str, field: str) -> Iterator[Violation]:
+    if not _ID.fullmatch(name):
+        yield Violation(f"{field}.id", "BAD_ID", f"expected {_ID.pattern}")
+
+
+def _require(violations: list[Violation]) -> None:
+    if violations:
+        raise InvalidRequest(violations)

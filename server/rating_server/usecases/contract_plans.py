@@ -9,12 +9,15 @@ from __future__ import annotations
 from rating_core.catalog import Plan
 from rating_core.contract.facts import from_facts
 from rating_core.contract.usage import PlanRef
+from rating_core.instant import format_instant
 from rating_core.metering.calls import ControlAnswer
 from rating_core.metering.ledger_calls import ContractAnswer, GetContract, LedgerCall
 from rating_server.usecases.context import Context, reach
 from rating_server.usecases.control import answered
 from rating_server.usecases.failure import Failure
 
+_INSTANTS = ("next", "earliest")
+"""What of a refusal is an instant, µs."""
 _TRIES = 1_000
 """More plans than one contract has: a shelf that forgot them at once would ask for ever."""
 
@@ -48,7 +51,7 @@ async def submit_contract_call(context: Context, call: LedgerCall) -> ControlAns
             await plan_on_shelf(context, from_facts(PlanRef, answer.value))
             continue
         named = {"customer": call.customer, "subscription_id": call.subscription_id}
-        more = {} if answer.ok else {key: str(value) for key, value in answer.value.items()}
+        more = {} if answer.ok else {key: _text(key, v) for key, v in answer.value.items()}
         return answered(answer, **named, **more)
     raise _forgetful()
 
@@ -62,6 +65,10 @@ async def ask_contract(context: Context, question: GetContract) -> ContractAnswe
             return answer
         await plan_on_shelf(context, answer.missing)
     raise _forgetful()
+
+
+def _text(key: str, value: object) -> str:
+    return format_instant(int(str(value))) if key in _INSTANTS else str(value)
 
 
 def _forgetful() -> Failure:

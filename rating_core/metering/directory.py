@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rating_core.catalog import BillingPeriod
 from rating_core.errors import LogCorrupt
 from rating_core.metering.account import FINALIZE_PERIOD, FINALIZE_PERIODS, LEDGER_KINDS
 from rating_core.metering.calls import Bands, ControlAnswer, Settings, Subscription
@@ -43,6 +44,8 @@ from rating_core.metering.subscription import (
     ZONE_TABLE,
     Contract,
     changed,
+    moved_to,
+    phase_from_facts,
     subscription_facts,
     subscription_from_facts,
     touches,
@@ -145,16 +148,24 @@ class Directory:
             self._enter(subscription_from_facts(entry.facts, self.zones))
             return
         if entry.kind == MIGRATE_PLAN:
-            self.moves.append(entry.facts)
-        names = self.customers if entry.kind == MIGRATE_PLAN else [entry.facts["customer"]]
-        for customer in names:
-            number = self.numbers[customer]
-            before = self.contract(customer)
-            after = changed(before, entry, self.zones)
-            if after != before:
-                for place, subscription in zip(self._held[number], after, strict=True):
-                    self.subscriptions[place] = subscription
-                self._place(number)
+            self._migrate(entry.facts)
+            return
+        customer = entry.facts["customer"]
+        number = self.numbers[customer]
+        after = changed(self.contract(customer), entry, self.zones)
+        for place, subscription in zip(self._held[number], after, strict=True):
+            self.subscriptions[place] = subscription
+        self._place(number)
+
+    def _migrate(self, facts: dict[str, Any]) -> None:
+        """Move every subscription that stands on an earlier version (S8.6): there may be many."""
+        self.moves.append(facts)
+        phase, period = phase_from_facts(facts), BillingPeriod(facts["billing_period"])
+        for place, subscription in enumerate(self.subscriptions):
+            after = moved_to(subscription, phase, period)
+            if after is not subscription:
+                self.subscriptions[place] = after
+                self._place(self.numbers[subscription.customer])
 
     def _enter(self, subscription: Subscription) -> None:
         """Enter a subscription that was just created."""

@@ -174,18 +174,22 @@ def _without(subscription: Subscription, moves: Iterable[Mapping[str, Any]]) -> 
 
 
 def migrated(subscription: Subscription, facts: Mapping[str, Any]) -> Subscription:
-    """Return a subscription moved to a new version of its plan, if it stands on it (S8.6).
+    """Return a subscription moved to a new version of its plan, if it stands on it (S8.6)."""
+    return moved_to(subscription, phase_from_facts(facts), BillingPeriod(facts["billing_period"]))
 
-    That is: at the instant it is active on an earlier version of that plan, in the same billing
-    period, without overrides, which belong to the version they were made for.
+
+def moved_to(subscription: Subscription, phase: Phase, period: BillingPeriod) -> Subscription:
+    """Return a subscription with the phase of a new version, itself if it does not stand there.
+
+    It does if at that instant it is active on an earlier version of that plan, in the same billing
+    period, without overrides, which belong to the version they were made for (S8.6).
     """
-    instant = facts["start_time"]
-    reference = subscription.phase_at(instant).plan_ref
+    reference = subscription.phase_at(phase.start_time).plan_ref
     stands = (
-        subscription.holds(instant)
-        and subscription.billing_period.value == facts["billing_period"]
-        and reference.plan_id == facts["plan_id"]
-        and reference.version < facts["plan_version"]
+        reference.plan_id == phase.plan_ref.plan_id
+        and reference.version < phase.plan_ref.version
         and not reference.overrides
+        and subscription.billing_period is period
+        and subscription.holds(phase.start_time)
     )
-    return with_phase(subscription, phase_from_facts(facts)) if stands else subscription
+    return with_phase(subscription, phase) if stands else subscription

@@ -34,6 +34,7 @@ from rating_core.units import format_decimal
 ZERO = Fraction(0)
 ONE = Fraction(1)
 WINDOW_MEMO = "window"
+_CHARGE_KEYS = tuple(field.name for field in fields(Charge))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,7 @@ def counters_of(part: PartUsage, charge: Charge) -> tuple[SeriesCounter, ...]:
 
 
 def _part_charge(charge: Charge, share: Fraction, promotions: PeriodPromotions) -> PartCharge:
-    known: dict[str, Any] = {field.name: getattr(charge, field.name) for field in fields(Charge)}
+    known: dict[str, Any] = {name: getattr(charge, name) for name in _CHARGE_KEYS}
     own = share if charge.tier_window is None else ONE
     factor = promotions.allowance_factor(charge.id)
     return PartCharge(

@@ -84,7 +84,7 @@ def price_period(
     for step, units in amounts:
         by_id[step.id] = by_id.get(step.id, 0) + units
     return PricedPeriod(
-        lines=sheet.lines(),
+        lines=sheet.lines(amounts),
         amounts=by_id,
         total=sum(by_id.values()),
         carry=Carry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import floor
@@ -80,7 +81,8 @@ class Sheet:
         At stage `statement` the sum is rounded, each line cut towards −∞, and the missing units go
         to the largest remainders, ties in line order.
         """
-        whole = [floor(amount / self.unit) for amount in self._amounts]
+        per_unit = 10**self.rounding.scale
+        whole = [floor(amount * per_unit) for amount in self._amounts]
         if not self.by_line:
             missing = self.rounded(self.running) - sum(whole)
             rests = [
@@ -96,10 +98,13 @@ class Sheet:
             self._fitting(units)
         return list(zip(self._steps, whole, strict=True))
 
-    def lines(self) -> tuple[Line, ...]:
-        """Return the explained lines; those of 0 are left out, but for models and commitments."""
+    def lines(self, amounts: Sequence[tuple[Step, int]]) -> tuple[Line, ...]:
+        """Return the explained lines of ``amounts``, which are those that `amounts` gave.
+
+        Lines of 0 are left out, but for models and commitments.
+        """
         lines = []
-        for step, amount in self.amounts():
+        for step, amount in amounts:
             if not amount and step.kind not in _ALWAYS_SHOWN:
                 continue
             # what earlier statements booked of a term was rounded for itself

@@ -60,7 +60,7 @@ async def _serve(settings: Settings) -> None:
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     if settings.stop_with_parent:
-        _stop_when_orphaned(loop, stop, os.getppid())
+        _stop_when_orphaned(loop, stop, settings.parent_pid or os.getppid())
     started = time.perf_counter_ns()
     shelf = PlanShelf()
     store = _build_store(settings, shelf)

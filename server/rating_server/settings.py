@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     stop_with_parent: bool = Field(
         False, description="Stop when the process that started this one has ended."
     )
+    parent_pid: int | None = Field(
+        None,
+        ge=1,
+        description="Which process that is, for one that may end before this one looks; not given: "
+        "the parent that this one finds.",
+    )
     redis_url: SecretStr | None = Field(
         None,
         description="redis://, rediss:// or unix:// URL of the store; "
@@ -243,7 +249,9 @@ def neutral_environment() -> dict[str, str]:
 
 _STORED = ("acceptance_window", "grace", "max_series")
 """Settings that the store keeps: one worker of several puts them in force."""
-_SUPERVISORS = ("workers", "port", "port_file", "data_dir", "redis_url", "stop_with_parent")
+_SUPERVISORS = (
+    *("workers", "port", "port_file", "data_dir", "redis_url", "stop_with_parent", "parent_pid"),
+)
 
 
 def worker_environment(
@@ -257,7 +265,10 @@ def worker_environment(
     given = settings.model_dump(exclude_none=True, exclude_defaults=True, exclude=set(_SUPERVISORS))
     if not configures:
         given = {name: value for name, value in given.items() if name not in _STORED}
-    given |= {"port": port, "port_file": port_file, "stop_with_parent": True}
+    given |= {"port": port, "port_file": port_file}
+    # Told, not asked for: a worker whose supervisor is killed while it starts must not live on,
+    # and hold its port for ever.
+    given |= {"stop_with_parent": True, "parent_pid": os.getpid()}
     if store_url is not None:
         given |= {"redis_url": store_url, "store_disk": settings.data_dir.resolve()}
         if settings.archive_place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ _POLL_S = 0.02
 def _command(directory: Path, port_file: Path) -> list[str]:
     return [
         *[sys.executable, "-m", "rating_server.cli.entry", "serve"],
-        "--stop-with-parent",
+        *["--stop-with-parent", "--parent-pid", str(os.getpid())],
         *["--host", "127.0.0.1", "--port", "0", "--port-file", str(port_file)],
         *["--data-dir", str(directory / "data"), "--acceptance-window", "unlimited"],
         *["--log-level", "warning"],

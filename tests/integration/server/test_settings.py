@@ -66,6 +66,16 @@ def test_a_port_file_that_cannot_be_is_one_line(server_factory):
     assert not server.data_dir.exists()
 
 
+def test_a_server_whose_parent_is_gone_already_ends(tmp_path):
+    """A parent that was killed before the server looked for it is not taken for another one."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    serve = [sys.executable, "-m", "rating_server.cli.entry", "serve", "--port", "0"]
+    serve += ["--data-dir", str(tmp_path / "data"), "--stop-with-parent"]
+    done = subprocess.run([*serve, "--parent-pid", str(gone.pid)], timeout=60, check=False)
+    assert done.returncode == 0
+
+
 def test_a_server_can_end_with_its_parent(tmp_path):
     """With --stop-with-parent a kill -9 of the parent leaves neither server nor store."""
     serve = [sys.executable, "-m", "rating_server.cli.entry", "serve", "--port", "0"]

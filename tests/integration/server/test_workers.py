@@ -136,7 +136,8 @@ def test_a_workers_environment_is_the_supervisors_settings(tmp_path, monkeypatch
         if not configures:
             monkeypatch.delenv("RATEWRIGHT_ACCEPTANCE_WINDOW")
         worker = Settings()
-        assert (worker.workers, worker.port, worker.stop_with_parent) == (1, 7001, True)
+        assert (worker.workers, worker.port) == (1, 7001)
+        assert (worker.stop_with_parent, worker.parent_pid) == (True, os.getpid())
         assert worker.redis_url.get_secret_value() == "unix:///s"
         assert (worker.max_ids, worker.log_level) == (5000, "error")
         assert worker.store_disk == tmp_path

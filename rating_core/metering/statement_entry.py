@@ -64,7 +64,7 @@ def read_final_statement(facts: Mapping[str, Any]) -> FinalStatement:
     """
     statement = from_facts(Statement, facts["statement"])
     start = facts["period_start"]
-    if statement.period is not None:
+    if statement.period is not None and statement.period.parts:  # a correction has none (S9.3)
         (held,) = [one for one in facts["usage"]["periods"] if one["start"] == start]
         parts = tuple(
             replace(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rating_core.catalog import Meter
 from rating_core.metering.calls import SECOND_US, Control
@@ -126,7 +126,18 @@ class StoredPlan:
         return self.existing_effective_time is not None
 
 
-def version_for(versions: Sequence[StoredPlan], start: int) -> StoredPlan | None:
+class Versioned(Protocol):
+    """A plan version with the instant from which new subscriptions take it, ``None`` for always."""
+
+    @property
+    def effective_time(self) -> int | None:
+        """Instant in µs."""
+
+
+Version = TypeVar("Version", bound=Versioned)
+
+
+def version_for(versions: Sequence[Version], start: int) -> Version | None:
     """Return the version that a subscription takes which starts at ``start``, µs (S8.6).
 
     ``versions`` are those of one plan, rising; ``None`` if there are none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -14,9 +14,12 @@ from rating_core.contract.values import (
     Promotion,
     PromotionKind,
 )
+from rating_core.errors import PlanInvalid
 from rating_core.instant import read_instant
 from rating_core.metering.batch import DimensionSet
+from rating_core.metering.catalogue_calls import version_for
 from rating_core.plan_fields import FaultList, Fields, IdSpace, Place, listed, read_decimal, shown
+from rating_core.plan_overrides import read_overrides
 from rating_core.scenario.steps import (
     Action,
     Cancel,
@@ -26,6 +29,7 @@ from rating_core.scenario.steps import (
     ExpectStatus,
     Finalize,
     GrantCredit,
+    PlanVersion,
     Promote,
     Retract,
     SendUsage,
@@ -48,11 +52,11 @@ _HUNDRED = Decimal(100)
 class Names:
     """What steps may refer to, gathered while the timeline is read.
 
-    ``plans``: number of versions by id, ``None`` where the plans are faulty and nothing is checked.
+    ``plans``: versions by id, ``None`` where the plans are faulty and nothing is checked.
     ``lines``: ids of charges and commitments; ``charges``: those of charges alone.
     """
 
-    plans: Mapping[str, int] | None
+    plans: Mapping[str, Sequence[PlanVersion]] | None
     charges: Collection[str]
     lines: Collection[str]
     ids: IdSpace = field(default_factory=IdSpace)
@@ -60,6 +64,16 @@ class Names:
     promotions: set[str] = field(default_factory=set)
     events: set[str] = field(default_factory=set)
     subscriptions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTerms:
+    """What a subscription or a change puts the customer on; version 0 after a fault."""
+
+    plan_id: str
+    version: int
+    effective: int | None
+    overrides: str = ""
 
 
 @dataclass(slots=True)
@@ -78,23 +92,43 @@ class StepReader:
         value = self.fields.take(key)
         return None if value is None else read_instant(value, self.fields.place(key), self.faults)
 
-    def plan(self) -> tuple[str, int]:
-        """Return the plan that the step names, and its version, 0 if not given."""
-        plan_id = self.fields.id("plan", required=True) or ""
-        version = self.fields.whole("version", at_most=VERSION_MAX) or 0
+    def terms(self) -> PlanTerms:
+        """Return plan, version, instant and overrides that a subscription or change names."""
+        fields = self.fields
+        effective = self.instant("effective")
+        plan_id = fields.id("plan", required=True) or ""
+        version = fields.whole("version", at_most=VERSION_MAX)
+        overrides = fields.take("overrides")
         plans = self.names.plans
-        if plan_id and plans is not None and plan_id not in plans:
+        if not plan_id or plans is None:
+            return PlanTerms(plan_id, 0, effective)
+        if plan_id not in plans:
             message = f"expected one of the scenario's plans ({listed(plans)}), got {plan_id}"
-            self.fields.fault("plan", "UNKNOWN_PLAN", message)
-        elif plan_id and plans is not None and version > plans[plan_id]:
-            message = f"plan {plan_id} has {plans[plan_id]} versions here, got {version}"
-            self.fields.fault("version", "UNKNOWN_VERSION", message)
-        return plan_id, version
+            fields.fault("plan", "UNKNOWN_PLAN", message)
+            return PlanTerms(plan_id, 0, effective)
+        versions = plans[plan_id]
+        held: PlanVersion | None = None
+        if version is None:
+            held = version_for(versions, self.at if effective is None else effective)
+        elif 1 <= version <= len(versions):
+            held = versions[version - 1]
+        if held is None:
+            message = f"expected 1 to {len(versions)}, the versions of {plan_id}, got {version}"
+            fields.fault("version", "UNKNOWN_VERSION", message)
+            return PlanTerms(plan_id, 0, effective)
+        text = "" if overrides is None else self._overrides(held, overrides)
+        return PlanTerms(plan_id, held.version, effective, text)
 
-    def overrides(self) -> Mapping[str, object] | None:
-        """Return the tree of overrides; what it may hold depends on the plan (S8.6)."""
-        inner = self.fields.mapping("overrides")
-        return None if inner is None else {name: inner.take(name) for name in inner.names()}
+    def _overrides(self, held: PlanVersion, document: object) -> str:
+        """Return the customer's own prices as canonical JSON (S8.6)."""
+        place = self.fields.place("overrides")
+        try:
+            text, _ = read_overrides(held.plan, document, place.path)
+        except PlanInvalid as error:
+            for fault in error.faults:
+                self.faults.add(Place(fault.path, place.position), fault.reason, fault.message)
+            return ""
+        return text
 
     def id_list(self, key: str, known: Collection[str], reason: str) -> tuple[str, ...]:
         """Return a list of ids out of ``known``."""
@@ -109,7 +143,7 @@ class StepReader:
 
 
 def _subscribe(step: StepReader) -> Action:
-    plan_id, version = step.plan()
+    terms = step.terms()
     names = step.names
     name = "main" if not names.subscriptions else f"main-{names.subscriptions + 1}"
     names.subscriptions += 1
@@ -118,17 +152,17 @@ def _subscribe(step: StepReader) -> Action:
         step.fields.fault("anchor_day", "OUT_OF_RANGE", "expected a day from 1 to 31")
     return Subscribe(
         subscription_id=step.fields.id("id") or name,
-        plan_id=plan_id,
-        version=version,
-        effective=step.instant("effective"),
+        plan_id=terms.plan_id,
+        version=terms.version,
+        effective=terms.effective,
         anchor_day=anchor_day,
-        overrides=step.overrides(),
+        overrides=terms.overrides,
     )
 
 
 def _change_plan(step: StepReader) -> Action:
-    plan_id, version = step.plan()
-    return ChangePlan(plan_id, version, step.instant("effective"), step.overrides())
+    terms = step.terms()
+    return ChangePlan(terms.plan_id, terms.version, terms.effective, terms.overrides)
 
 
 def _cancel(step: StepReader) -> Action:
@@ -166,19 +200,18 @@ def _record(step: StepReader, meter: str, document: object, place: Place) -> Ste
 def _usage(step: StepReader, given: Fields) -> Action:
     """``given``: the fields of the step itself, which hold event_id and event_time."""
     fields = step.fields
-    records = []
+    items: list[tuple[str, Place, object]] = []
     for meter in fields.names():
         raw, place = fields.take(meter), fields.place(meter)
-        if raw is None:
-            continue
-        items = [(place, raw)]
         if isinstance(raw, list):
-            items = [(place.item(index), item) for index, item in enumerate(raw)]
-        read = [_record(step, meter, item, spot) for spot, item in items]
-        records += [record for record in read if record is not None]
-    if not fields.names() or len(records) > RECORDS_MAX:
-        message = f"expected 1 to {RECORDS_MAX} records, got {len(records)}"
-        step.faults.add(given.place("usage"), "TOO_MANY" if records else "EMPTY", message)
+            items += [(meter, place.item(index), item) for index, item in enumerate(raw)]
+        elif raw is not None:
+            items.append((meter, place, raw))
+    if not 1 <= len(items) <= RECORDS_MAX:
+        message = f"expected 1 to {RECORDS_MAX} records, got {len(items)}"
+        step.faults.add(given.place("usage"), "TOO_MANY" if items else "EMPTY", message)
+    read = [_record(step, meter, item, spot) for meter, spot, item in items[:RECORDS_MAX]]
+    records = [record for record in read if record is not None]
     event_id = given.text("event_id") or f"step-{step.number}"
     step.names.events.add(event_id)
     raw = given.take("event_time")
@@ -243,13 +276,13 @@ def _promote(step: StepReader) -> Action:
     if periods is not None and until is not None:
         fields.fault("until", "NOT_ALLOWED", "either periods or until, not both")
     value = fields.decimal("value", required=True)
-    kind = fields.choice("kind", PromotionKind, required=True) or PromotionKind.PERCENT_OFF
+    kind = fields.choice("kind", PromotionKind, required=True)
     percent = kind in (PromotionKind.PERCENT_OFF, PromotionKind.OVERAGE_PERCENT_OFF)
     if percent and value is not None and value > _HUNDRED:
         fields.fault("value", "TOO_LARGE", "expected at most 100")
     promotion = Promotion(
         id=name,
-        kind=kind,
+        kind=kind or PromotionKind.PERCENT_OFF,
         value=value if value is not None else ZERO,
         instant=step.at,
         charges=step.id_list("charges", step.names.charges, "UNKNOWN_CHARGE"),
@@ -260,7 +293,7 @@ def _promote(step: StepReader) -> Action:
 
 
 def _finalize(step: StepReader) -> Action:
-    return Finalize(step.instant("period_start"))
+    return Finalize(step.instant("period_start"), step.fields.boolean("correction"))
 
 
 def _expect_statement(step: StepReader) -> Action:
@@ -280,7 +313,9 @@ def _expect_statement(step: StepReader) -> Action:
             lines.append((name, amount))
     if not any(key in fields for key in ("total", "amount_due", "lines")):
         fields.fault("total", "MISSING", "total, amount_due or lines is required")
-    return ExpectStatement(period_start, total, due, tuple(lines))
+    return ExpectStatement(
+        period_start, total, due, tuple(lines), step.fields.boolean("correction")
+    )
 
 
 def _expect_balance(step: StepReader) -> Action:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from rating_core.catalog import Plan
 from rating_core.contract.values import Grant, Promotion
 from rating_core.metering.batch import DimensionSet
+from rating_core.metering.calls import DEFAULT_GRACE_US
+from rating_core.zone import UTC_NAME, ZoneTable
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
     """Put the customer on a plan from ``effective`` on, by default the step's instant (S7.7).
 
-    ``version`` 0: the one in force for new subscriptions at that instant (S8.6). ``overrides``: a
-    patch of the plan's document, as a tree.
+    ``version``: the one in force for new subscriptions at that instant, unless the file names one
+    (S8.6). ``overrides``: the customer's own prices, canonical JSON, empty for none.
     """
 
     subscription_id: str
     plan_id: str
-    version: int = 0
+    version: int
     effective: int | None = None
     anchor_day: int | None = None
-    overrides: Mapping[str, object] | None = None
+    overrides: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,9 @@ class ChangePlan:
     """Move the subscription to a plan from ``effective`` on, by default the step's instant."""
 
     plan_id: str
-    version: int = 0
+    version: int
     effective: int | None = None
-    overrides: Mapping[str, object] | None = None
+    overrides: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,13 @@ class Promote:
 
 @dataclass(frozen=True, slots=True)
 class Finalize:
-    """Finalise a period; ``None``: the one that ended last (S9.2)."""
+    """Finalise a period; ``None``: the one that ended last (S9.2).
+
+    ``correction``: the statement of what came after the last period was finalised (S9.3).
+    """
 
     period_start: int | None = None
+    correction: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +112,14 @@ class ExpectStatement:
     """Compare a statement: the finalised one, else a preview at the step's instant (S9.4).
 
     ``period_start`` ``None``: the period that holds the instant. What is ``None`` or not among
-    ``lines`` is not compared.
+    ``lines`` is not compared. ``correction``: the correction statement after the last period.
     """
 
     period_start: int | None = None
     total: Decimal | None = None
     amount_due: Decimal | None = None
     lines: tuple[tuple[str, Decimal], ...] = ()
+    correction: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,27 +168,29 @@ class PlanVersion:
     """A plan of the scenario; plans of one id are its versions 1, 2, … in file order (S8.6).
 
     ``effective_time``: new subscriptions take it from then on, ``None`` for always.
-    ``existing_effective_time``: standing ones move to it then, ``None`` for never. ``document``:
-    the tree that overrides are applied to.
+    ``existing_effective_time``: standing ones move to it then, ``None`` for never.
     """
 
     plan: Plan
     version: int
-    document: Mapping[str, object]
     effective_time: int | None = None
     existing_effective_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One scenario file: plans, a customer in a time zone, and what happens in order (S12.2)."""
+    """One scenario file: plans, a customer in a time zone, and what happens in order (S12.2).
+
+    ``zone``: the table of ``time_zone``, ``None`` for UTC. ``acceptance_window``: W in µs, ``None``
+    for unlimited, so that an id is known however late it comes; ``grace``: µs after a period's end
+    at which it may be finalised (S7.5).
+    """
 
     id: str
     plans: tuple[PlanVersion, ...]
     customer: str
-    time_zone: str
     timeline: tuple[Step, ...]
-
-    def versions(self, plan_id: str) -> tuple[PlanVersion, ...]:
-        """Return the versions of a plan, the first one first; empty for an unknown id."""
-        return tuple(held for held in self.plans if held.plan.id == plan_id)
+    time_zone: str = UTC_NAME
+    zone: ZoneTable | None = None
+    acceptance_window: int | None = None
+    grace: int = DEFAULT_GRACE_US

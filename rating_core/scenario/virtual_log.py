@@ -2,59 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
 
-from rating_core.catalog import Meter
-from rating_core.metering.calls import Control, ControlAnswer, RecordAnswer, RecordCall
-from rating_core.metering.entry import encode_envelope
-from rating_core.metering.id_index import IdIndex
+from rating_core.catalog import Meter, Plan
+from rating_core.contract.usage import PlanRef
+from rating_core.metering.calls import (
+    CancelSubscription,
+    ChangePlan,
+    Control,
+    ControlAnswer,
+    CreateSubscription,
+    RecordAnswer,
+    RecordCall,
+)
+from rating_core.metering.entry import decode_body, encode_envelope
 from rating_core.metering.protocol import chain_token
+from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.recount import Recount
 from rating_core.metering.shard import UsageShard
+from rating_core.metering.subscription import subscription_from_facts
+from rating_core.zone import ZoneTable
 
 _HASH_KEY = bytes(16)
 _BOOT = bytes(16)
-
-
-class _LastingIds(IdIndex):
-    """Remembers every id: a scenario tells resends apart however late they come (S7.1)."""
-
-    def expire(self, now: int, window_us: int | None) -> None:  # noqa: ARG002 (no window counts)
-        """Forget nothing, as with a window without end."""
-        super().expire(now, None)
-
-    def remembers_all(self, now: int, window_us: int | None) -> bool:  # noqa: ARG002 (as above)
-        """Return True: no id is ever forgotten."""
-        return super().remembers_all(now, None)
+Answer = TypeVar("Answer")
 
 
 class VirtualLog:
     """One shard's state machine with its log in memory; every call is committed at once (P1).
 
-    ``now`` is the virtual clock, µs; it is set from outside and never decreases.
+    ``zones``: tables of the zones in use, by digest; ``now`` is the virtual clock, µs, set from
+    outside, and never decreases.
     """
 
-    def __init__(self, meters: Mapping[str, Meter]) -> None:
+    def __init__(
+        self,
+        meters: Mapping[str, Meter],
+        plan_of: Callable[[PlanRef], Plan | None],
+        zones: Mapping[str, ZoneTable],
+    ) -> None:
         self.now = 0
-        self._machine = UsageShard(_HASH_KEY, meters.get)
-        self._machine.ids = _LastingIds()
+        self._zones = zones
+        self._machine = UsageShard(_HASH_KEY, meters.get, plan_of=plan_of)
+        self._entries: list[bytes] = []
 
     def record(self, call: RecordCall) -> RecordAnswer:
         """Return a status for each record (S7.3)."""
-        answer = self._submit(call)
-        if not isinstance(answer, RecordAnswer):
-            raise TypeError(f"expected statuses, got {type(answer).__name__}")
-        return answer
+        return _expected(RecordAnswer, self._submit(call))
 
     def control(self, call: Control) -> ControlAnswer:
-        """Return whether the call is carried out, and why not (P4)."""
-        answer = self._submit(call)
-        if not isinstance(answer, ControlAnswer):
-            raise TypeError(f"expected an answer, got {type(answer).__name__}")
-        return answer
+        """Return whether the call is carried out, and why not (P4).
 
-    def ask(self, question: object) -> object:
-        """Return the answer to a question about committed state."""
-        return self._machine.query(question)
+        A change dated before counted records brings them counted anew (S8.6).
+        """
+        answer = _expected(ControlAnswer, self._submit(call))
+        if answer.reason != "RECOUNT_NEEDED" or not isinstance(
+            call, CreateSubscription | ChangePlan | CancelSubscription
+        ):
+            return answer
+        contract = tuple(
+            subscription_from_facts(facts, self._zones) for facts in answer.value["contract"]
+        )
+        recount = Recount(contract, answer.value["since"])
+        for version, body in enumerate(self._entries, 1):
+            entry = decode_body(body)
+            if isinstance(entry, RecordsEntry):
+                recount.add(entry, version)
+            recount.passed(version)
+        return _expected(ControlAnswer, self._submit(replace(call, recount=recount.parts())))
+
+    def ask(self, question: object, kind: type[Answer]) -> Answer:
+        """Return the answer, of type ``kind``, to a question about committed state."""
+        return _expected(kind, self._machine.query(question))
 
     def _submit(self, call: object) -> object:
         machine = self._machine
@@ -64,5 +85,12 @@ class VirtualLog:
             entry = encode_envelope(_BOOT, version, self.now, decision.body)
             machine.stage(decision, self.now)
             machine.confirm(version, chain_token(machine.token, entry))
+            self._entries.append(decision.body)
         (answer,) = decision.answers
         return answer
+
+
+def _expected(kind: type[Answer], answer: object) -> Answer:
+    if not isinstance(answer, kind):
+        raise TypeError(f"expected {kind.__name__}, got {type(answer).__name__}")
+    return answer

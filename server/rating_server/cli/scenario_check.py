@@ -9,20 +9,22 @@ from rating_core.scenario.document import scenario_from_document
 from rating_core.scenario.outcome import Difference, ScenarioOutcome
 from rating_core.scenario.run import run_scenario
 from rating_core.scenario.steps import Scenario
+from rating_core.zone import ZoneTable
 from rating_server.cli.offline import view_of_quote
 from rating_server.currency import minor_unit
+from rating_server.zones import zone_table
 
 
 def load_scenario(document: object) -> Scenario | list[str]:
     """Return the scenario of a document, or one line per fault."""
     try:
-        return scenario_from_document(document, minor_unit, _zone_known)
+        return scenario_from_document(document, minor_unit, _zone_of)
     except ScenarioInvalid as error:
         return [str(fault) for fault in error.faults]
 
 
-def _zone_known(name: str) -> bool:
-    return name == "UTC"
+def _zone_of(name: str) -> ZoneTable | None:
+    return zone_table(name)
 
 
 def run(scenario: Scenario) -> ScenarioOutcome:

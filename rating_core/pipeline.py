@@ -327,7 +327,12 @@ def is_priced_by_rows(plan: Plan) -> bool:
 
 
 def _first_statement(plan: Plan, counters: Sequence[SeriesCounter]) -> Statement:
-    """Return the statement of the first period of a contract, as if it were all of it."""
+    """Return the statement of the first period of a contract, as if it were all of it.
+
+    Hourly commitments see all usage as that of one hour, as in rows (S5.5).
+    """
+    of_an_hour = tuple(replace(c, term=None) if c.hourly else c for c in plan.commitments)
+    plan = replace(plan, commitments=of_an_hour)
     installments = [one.at for item in plan.commitments for one in item.schedule]
     instant = min((at for at in installments if at is not None), default=0)
     start, end = BillingCalendar(plan.billing_period).bounds(instant)

@@ -19,7 +19,9 @@ from rating_core.catalog import (
     TierWindow,
 )
 from rating_core.period import DAY_US, HOUR_US
+from rating_core.pipeline import rate_statement
 from rating_core.plan_document import plan_from_document, plan_to_document, warnings_of
+from rating_core.usage import counters_from_usage, usage_from_document
 
 METERS = [
     {"id": "tokens", "aggregation": "sum", "scale": "2", "buckets": "hour"},
@@ -167,3 +169,14 @@ def test_rollover_of_what_nobody_paid_is_warned_of() -> None:
     """A rollover without a true-up is allowed, and named (S5.6)."""
     plan = read(commitments=[{"id": "c", "amount": "2", "rollover": {"fraction": "1"}}])
     assert any("carries on" in warning for warning in warnings_of(plan))
+
+
+def test_a_case_of_an_hourly_commitment_is_one_hour_whatever_else_the_plan_has() -> None:
+    """Rows and contracts quote all usage as that of one hour, its fee due once (S5.5)."""
+    hourly = {"id": "c", "amount": "5", "term": "hour", "true_up": "true"}
+    for charge in (None, {"smoothing_periods": "3"}):
+        plan = read(charge, commitments=[hourly])
+        counters = counters_from_usage(plan, usage_from_document(plan, {"tokens": "6"}))
+        amounts = rate_statement(plan, counters).amount_by_id()
+        assert amounts["c"] == 2
+        assert amounts["usage"] == (3 if charge is None else 1)

@@ -7,6 +7,7 @@ always is what it comes to (S9.1).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rating_core.calendar import BillingCalendar
@@ -18,6 +19,7 @@ from rating_core.contract.period import PricedPeriod, price_period
 from rating_core.contract.promotions import covering_promotions
 from rating_core.contract.rating import RatedPeriod
 from rating_core.contract.usage import Booked, Carry, ContractUsage, PartUsage, PeriodUsage
+from rating_core.contract.values import Promotion
 from rating_core.errors import OutOfRange
 from rating_core.statement import Line, Statement, StatementPart, StatementPeriod
 from rating_core.units import fits_int64
@@ -66,6 +68,20 @@ def contract_calendar(usage: ContractUsage) -> BillingCalendar:
     if usage.calendar is not None:
         return usage.calendar
     return BillingCalendar(usage.periods[-1].parts[-1].plan.billing_period)
+
+
+def needs_calendar(periods: Iterable[PeriodUsage], promotions: Iterable[Promotion]) -> bool:
+    """Return whether pricing looks at more of a calendar than the bounds of its periods.
+
+    Terms longer than a period and promotions for so many periods do (S5.3, S10.3).
+    """
+    terms = (
+        commitment.term is not None and not commitment.hourly
+        for period in periods
+        for part in period.parts
+        for commitment in part.plan.commitments
+    )
+    return any(terms) or any(promotion.periods is not None for promotion in promotions)
 
 
 def _price(

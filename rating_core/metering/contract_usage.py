@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rating_core.catalog import BillingPeriod, Plan
+from rating_core.contract.rate import needs_calendar
 from rating_core.contract.usage import (
     Carry,
     ContractUsage,
@@ -74,6 +75,7 @@ def contract_usage(
         booked = None if statement is None else statement.booked
         period = PeriodUsage(span.start, span.end, span.number, parts, booked, span.last)
         periods.append(period)
+    promotions = tuple(account.promotions.values())
     usage = ContractUsage(
         customer=subscription.customer,
         subscription_id=subscription.subscription_id,
@@ -82,11 +84,12 @@ def contract_usage(
         periods=tuple(periods),
         carry=before[-1].booked.carry if before else Carry(),
         grants=tuple(account.grants.values()),
-        promotions=tuple(account.promotions.values()),
+        promotions=promotions,
         drawn=account.drawn,
         now=now,
         correction=correction,
-        calendar=calendar_of(subscription),
+        # an entry holds the usage: a zone's table only where pricing looks at it
+        calendar=calendar_of(subscription) if needs_calendar(periods, promotions) else None,
     )
     return Counted(usage, counters.meters)
 

@@ -28,7 +28,8 @@ from rating_core.catalog import (
     Timing,
 )
 from rating_core.contract.commitments.term import term_end
-from rating_core.contract.rate import rate_contract
+from rating_core.contract.facts import from_facts, to_facts
+from rating_core.contract.rate import needs_calendar, rate_contract
 from rating_core.contract.smoothing import equal_parts
 from rating_core.contract.usage import (
     Booked,
@@ -44,6 +45,7 @@ from rating_core.counter import SeriesCounter
 from rating_core.errors import OutOfRange
 from rating_core.pipeline import is_priced_by_rows, rate_statement, rate_statements
 from rating_core.statement import LineKind, SliceKind
+from rating_core.zone import ZoneTable
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -373,3 +375,36 @@ def test_every_kind_of_line_and_slice_of_a_contract_is_made():
     assert slices[SliceKind.ADJUSTMENT] == "5 off usage"
     assert slices[SliceKind.ROLLED_OVER] == "left over by an earlier term"
     assert {SliceKind.PUT_OFF, SliceKind.FALLS_DUE, SliceKind.PREPAID} <= set(slices)
+
+
+def test_the_calendar_of_a_contract_counts_its_terms_and_promotions():
+    """In a zone and from an anchor, terms and promotions end by that calendar, also read back."""
+    zone = ZoneTable("Europe/Berlin", (MONTHS[3] + HOUR,), (HOUR, 2 * HOUR))
+    calendar = BillingCalendar(BillingPeriod.MONTH, zone, anchor_day=15)
+    bounds = [calendar.bounds(number * 31 * DAY) for number in range(1, 6)]
+    term = Commitment(
+        "term", Decimal(50), ("usage",), term=BillingPeriod.QUARTER, true_up_at_term_end=True
+    )
+    off = Promotion("off", PromotionKind.AMOUNT_OFF, Decimal(1), bounds[0][0] + DAY, periods=2)
+    plan = _plan(commitments=(term,))
+    periods = tuple(
+        PeriodUsage(start, end, number, (_part(start, end, plan, 10),))
+        for number, (start, end) in enumerate(bounds)
+    )
+    usage = ContractUsage(
+        "acme",
+        "main",
+        bounds[0][0],
+        bounds[0][1],
+        periods,
+        promotions=(off,),
+        calendar=calendar,
+    )
+    assert needs_calendar(periods, ())
+    assert needs_calendar((), (off,))
+    assert not needs_calendar((_month(_plan(), 0),), ())
+    sums = [rated.statement.amount_by_id() for rated in rate_contract(usage)]
+    assert [one["term"] for one in sums] == [0, 0, 22, 0, 0]
+    assert [one.get("off", 0) for one in sums] == [-1, -1, 0, 0, 0]
+    read = from_facts(ContractUsage, to_facts(usage), lambda _: plan)
+    assert rate_contract(read) == rate_contract(usage)

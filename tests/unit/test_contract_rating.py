@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import pytest
 
-from rating_core.calendar import BillingCalendar
 from rating_core.catalog import (
     Aggregation,
     BillingPeriod,
@@ -23,19 +22,15 @@ from rating_core.catalog import (
     Plan,
     Rollover,
     Rounding,
-    Tier,
     TierWindow,
     Timing,
 )
-from rating_core.contract.commitments.term import term_end
-from rating_core.contract.facts import from_facts, to_facts
-from rating_core.contract.rate import needs_calendar, rate_contract
+from rating_core.contract.rate import rate_contract
 from rating_core.contract.smoothing import equal_parts
 from rating_core.contract.usage import (
     Booked,
     Carry,
     ContractUsage,
-    HourUsage,
     PartUsage,
     PeriodUsage,
     PlanRef,
@@ -45,7 +40,6 @@ from rating_core.counter import SeriesCounter
 from rating_core.errors import OutOfRange
 from rating_core.pipeline import is_priced_by_rows, rate_statement, rate_statements
 from rating_core.statement import LineKind, SliceKind
-from rating_core.zone import ZoneTable
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -90,66 +84,6 @@ def _grant(grant_id: str, amount: int, **facts: object) -> Grant:
     return Grant(grant_id, Decimal(amount), GrantKind.BONUS, 0, **facts)
 
 
-def test_hours_are_terms_of_their_own_and_idle_ones_true_up():
-    """Hours of 15, none and 6 against 10 an hour: 15, 10 (idle), 10; the usage before any full
-    hour of the part stays at list.
-    """
-    hourly = Commitment(
-        "hourly", Decimal(10), ("usage",), term=BillingPeriod.HOUR, true_up_at_term_end=True
-    )
-    plan = _plan(commitments=(hourly,))
-    hours = tuple(
-        HourUsage(start, end, _calls(count))
-        for start, end, count in (
-            (HOUR // 2, HOUR, 4),
-            (HOUR, 2 * HOUR, 15),
-            (3 * HOUR, 4 * HOUR, 6),
-        )
-    )
-    part = _part(HOUR // 2, 4 * HOUR, plan, 25, hours=hours)
-    period = PeriodUsage(part.start, part.end, 0, (part,))
-    assert _sums(period) == [{"usage": Decimal("25.00"), "hourly": Decimal("14.00")}]
-    # at 3:30 two hours have ended, one of them idle: only that one is trued up
-    assert _sums(period, now=3 * HOUR + HOUR // 2)[0]["hourly"] == Decimal("10.00")
-    (line,) = [
-        line
-        for rated in rate_contract(_contract(period))
-        for line in rated.statement.lines
-        if line.kind is LineKind.COMMITMENT
-    ]
-    assert [piece.label for piece in line.slices if piece.label] == [
-        "2 of 3 hours below the commitment"
-    ]
-
-
-def test_hours_see_the_tiers_of_the_whole_part():
-    """An hour's list amount is F(up to its end) − F(up to its start): tiers fill up over hours."""
-    tiers = (Tier(Decimal(10), Decimal(2)), Tier(None, Decimal(1)))
-    charge = Charge("usage", ChargeModel.GRADUATED, meter="calls", tiers=tiers)
-    hourly = Commitment("hourly", Decimal(8), ("usage",), Decimal(50), term=BillingPeriod.HOUR)
-    plan = _plan(charge, commitments=(hourly,))
-    hours = tuple(HourUsage(n * HOUR, (n + 1) * HOUR, _calls(10)) for n in range(2))
-    part = _part(0, 2 * HOUR, plan, 20, hours=hours)
-    # 16 of list are covered an hour: 20 -> 8 + 4, then 10 -> 5
-    assert _sums(PeriodUsage(0, 2 * HOUR, 0, (part,)))[0]["hourly"] == Decimal("-13.00")
-
-
-def test_an_hour_is_covered_once():
-    """Of two hourly commitments the second sees what the first left of each hour."""
-    first = Commitment("first", Decimal(5), ("usage",), Decimal(50), term=BillingPeriod.HOUR)
-    second = replace(first, id="second", amount=Decimal(20), discount_percent=Decimal(0))
-    period_wide = replace(first, id="wide", term=None, amount=Decimal(3))
-    hours = tuple(HourUsage(n * HOUR, (n + 1) * HOUR, _calls(10 + 8 * n)) for n in range(2))
-    for commitments, expected in (
-        ((first, second), {"first": "-10.00", "second": "0.00"}),
-        # the wide one covers 6 of the first hour, which leaves 4 and 18
-        ((period_wide, first), {"wide": "-3.00", "first": "-7.00"}),
-    ):
-        part = _part(0, 2 * HOUR, _plan(commitments=commitments), 28, hours=hours)
-        sums = _sums(PeriodUsage(0, 2 * HOUR, 0, (part,)))[0]
-        assert {name: str(sums[name]) for name in expected} == expected
-
-
 def test_a_commitment_that_the_next_plan_lacks_is_closed_there():
     """A plan change at a period's start closes a term in that period's statement (S5.3)."""
     quarterly = Commitment(
@@ -168,17 +102,6 @@ def test_a_commitment_that_the_next_plan_lacks_is_closed_there():
         assert sum(first.values()) == january
         # 60 of usage, and what January left of the fee
         assert sum(second.values()) == february
-
-
-def test_a_term_holds_whole_periods_of_the_contracts_calendar():
-    """A term ends where the period begins that holds its anniversary; at least one period on."""
-    monthly = BillingCalendar(BillingPeriod.MONTH)
-    assert term_end(BillingPeriod.QUARTER, 0, monthly) == MONTHS[3]
-    assert term_end(BillingPeriod.QUARTER, 14 * DAY, monthly) == MONTHS[3]
-    assert term_end(None, 14 * DAY, monthly) == MONTHS[1]
-    daily = BillingCalendar(BillingPeriod.DAY)
-    assert term_end(BillingPeriod.WEEK, DAY, daily) == 8 * DAY
-    assert term_end(BillingPeriod.MONTH, DAY, daily) == 32 * DAY
 
 
 def test_what_is_left_over_and_unpaid_keeps_its_discount_only():
@@ -375,36 +298,3 @@ def test_every_kind_of_line_and_slice_of_a_contract_is_made():
     assert slices[SliceKind.ADJUSTMENT] == "5 off usage"
     assert slices[SliceKind.ROLLED_OVER] == "left over by an earlier term"
     assert {SliceKind.PUT_OFF, SliceKind.FALLS_DUE, SliceKind.PREPAID} <= set(slices)
-
-
-def test_the_calendar_of_a_contract_counts_its_terms_and_promotions():
-    """In a zone and from an anchor, terms and promotions end by that calendar, also read back."""
-    zone = ZoneTable("Europe/Berlin", (MONTHS[3] + HOUR,), (HOUR, 2 * HOUR))
-    calendar = BillingCalendar(BillingPeriod.MONTH, zone, anchor_day=15)
-    bounds = [calendar.bounds(number * 31 * DAY) for number in range(1, 6)]
-    term = Commitment(
-        "term", Decimal(50), ("usage",), term=BillingPeriod.QUARTER, true_up_at_term_end=True
-    )
-    off = Promotion("off", PromotionKind.AMOUNT_OFF, Decimal(1), bounds[0][0] + DAY, periods=2)
-    plan = _plan(commitments=(term,))
-    periods = tuple(
-        PeriodUsage(start, end, number, (_part(start, end, plan, 10),))
-        for number, (start, end) in enumerate(bounds)
-    )
-    usage = ContractUsage(
-        "acme",
-        "main",
-        bounds[0][0],
-        bounds[0][1],
-        periods,
-        promotions=(off,),
-        calendar=calendar,
-    )
-    assert needs_calendar(periods, ())
-    assert needs_calendar((), (off,))
-    assert not needs_calendar((_month(_plan(), 0),), ())
-    sums = [rated.statement.amount_by_id() for rated in rate_contract(usage)]
-    assert [one["term"] for one in sums] == [0, 0, 22, 0, 0]
-    assert [one.get("off", 0) for one in sums] == [-1, -1, 0, 0, 0]
-    read = from_facts(ContractUsage, to_facts(usage), lambda _: plan)
-    assert rate_contract(read) == rate_contract(usage)

@@ -49,11 +49,12 @@ class Recount:
         self._customer = contract[0].customer
         self._counters = Counters()
         self._last = since
-        self._version = 0
+        self.version = 0
+        """Up to which the log was counted."""
 
     def add(self, entry: RecordsEntry, version: int) -> None:
         """Count the customer's records of an entry read from the log at ``version``."""
-        self._version = version
+        self.version = version
         rows = entry.rows_of(self._customer)
         rows = rows[entry.words[1, rows] >= self._since]
         if not rows.size:
@@ -77,7 +78,7 @@ class Recount:
 
     def passed(self, version: int) -> None:
         """Note that the log was read up to ``version``."""
-        self._version = max(self._version, version)
+        self.version = max(self.version, version)
 
     def _part_starts(self, instants: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the start of the part that holds each instant, less than ``since`` for none."""
@@ -105,7 +106,7 @@ class Recount:
             ]
             parts.append({"start": start, "series": series})
         return RecountedParts(
-            version=self._version,
+            version=self.version,
             since=self._since,
             last=self._last,
             contract=facts_of(self._contract),

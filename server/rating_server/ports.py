@@ -5,7 +5,7 @@ The store implements `UsageStore`; nothing above this module knows Redis.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -44,6 +44,28 @@ class HistoryTrimmed(StoreError):
     """The log, archive included, no longer holds what was asked for (P10)."""
 
     reason = "HISTORY_TRIMMED"
+
+
+class LogTrimmed(StoreError):
+    """The log no longer holds what is asked for; ``earliest``: the first instant that it holds, µs.
+
+    Entries before it left the store, and no archive was given that has them (P10).
+    """
+
+    reason = "LOG_TRIMMED"
+
+    def __init__(self, earliest: int) -> None:
+        self.earliest = earliest
+        super().__init__("the log no longer holds entries of that age")
+
+
+@dataclass(frozen=True, slots=True)
+class PastEntry:
+    """An entry of a shard's log: its version, the instant it was decided at (µs), its body."""
+
+    version: int
+    now: int
+    body: bytes
 
 
 class StoreRefused(Exception):
@@ -147,6 +169,13 @@ class UsageStore(Protocol):
 
         Counts the customer's records anew, from the first entry on. HistoryTrimmed where log and
         archive do not reach back.
+        """
+
+    def entries(self, shard: int, after: int, since: int) -> AsyncIterator[PastEntry]:
+        """Yield the committed entries of a shard's log, in order, up to its head.
+
+        Those with a version > ``after``; entries decided before ``since``, µs, may be left out.
+        LogTrimmed if neither log nor archive has them.
         """
 
     async def catalogue_call(self, call: object) -> Any:

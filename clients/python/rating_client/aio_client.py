@@ -17,7 +17,6 @@ import grpc
 import grpc.aio
 
 from ratewright.v1 import catalog_service_pb2 as catalog
-from ratewright.v1 import customer_service_pb2 as customers
 from ratewright.v1 import plan_pb2
 from rating_client import calls, catalogue_calls
 from rating_client.aio_status import StreamStatus
@@ -28,13 +27,14 @@ from rating_client.errors import error_from_rpc
 from rating_client.options import ClientOptions, WriterOptions
 from rating_client.rating import RATE_PATH, RateBatch, RatedBatch, RateStream, SentBatches
 from rating_client.routes import ASK_TIMEOUT_SECONDS, Routes, Topology, get_topology
+from rating_client.subscription_methods import AsyncSubscriptionMethods
 from rating_client.usage_calls import list_usage, retractions
 from rating_client.values import RecordOutcome, Statement, Usage, UsageBucket, UsageRecord
 
 Answer = TypeVar("Answer")
 
 
-class AsyncClient:
+class AsyncClient(AsyncSubscriptionMethods):
     """A connection to a Ratewright server at ``target``: `host:port`, or `unix:` and a path.
 
     Opens its connection at the first call. Close it, or use it as a context manager.
@@ -221,40 +221,6 @@ class AsyncClient:
     ) -> catalog.CheckPlanResponse:
         """Check a plan without storing it: faults, warnings, results of its examples (S2.3)."""
         return await self._call(catalogue_calls.check_plan(plan), timeout)
-
-    async def create_subscription(
-        self,
-        customer: str,
-        plan_id: str,
-        *,
-        plan_version: int | None = None,
-        start_time: datetime | None = None,
-        subscription_id: str = "",
-        request_id: str | None = None,
-        timeout: float | None = None,
-    ) -> customers.CreateSubscriptionResponse:
-        """Put a customer on a plan version (default: the latest) from an instant (now) on (S7.7).
-
-        ``subscription_id`` defaults to `main`.
-        """
-        call = calls.create_subscription(
-            customer, plan_id, plan_version, start_time, subscription_id, request_id
-        )
-        return await self._call(call, timeout)
-
-    async def get_subscription(
-        self, customer: str, subscription_id: str = "main", *, timeout: float | None = None
-    ) -> customers.Subscription:
-        """Return a subscription."""
-        return await self._call(calls.get_subscription(customer, subscription_id), timeout)
-
-    def list_subscriptions(
-        self, customer: str | None = None, *, page_size: int = 0, timeout: float | None = None
-    ) -> AsyncIterator[customers.Subscription]:
-        """Yield the subscriptions of all customers, or of one, by customer and start time."""
-        return self._pages(
-            lambda token: calls.list_subscriptions(customer, page_size, token), timeout
-        )
 
     async def record_usage(
         self, records: Iterable[UsageRecord], *, timeout: float | None = None

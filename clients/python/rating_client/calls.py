@@ -17,7 +17,6 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ratewright.document import plan_from_document, usage_from_document
-from ratewright.v1 import customer_service_pb2 as customers
 from ratewright.v1 import plan_pb2, statement_pb2
 from ratewright.v1 import rating_service_pb2 as rating
 from ratewright.v1 import usage_service_pb2 as usage_api
@@ -41,7 +40,8 @@ Answer = TypeVar("Answer")
 PlanLike = plan_pb2.Plan | Mapping[str, Any]
 """A plan: the message, or a document of S2."""
 
-_VERSION_MAX = 2**31 - 1
+VERSION_MAX = 2**31 - 1
+"""Greatest version that a plan can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,63 +174,6 @@ def read_statement(response: Any) -> Statement:
         counters=tuple(read_counter(counter) for counter in statement.counters),
         unpriced_meters=tuple(statement.unpriced_meters),
         log_version=statement.log_version,
-    )
-
-
-def create_subscription(
-    customer: str,
-    plan_id: str,
-    plan_version: int | None,
-    start_time: datetime | None,
-    subscription_id: str,
-    request_id: str | None,
-) -> Call[customers.CreateSubscriptionResponse]:
-    """Return the call of CreateSubscription; ValueError for a version that cannot exist."""
-    if plan_version is not None and not 1 <= plan_version <= _VERSION_MAX:
-        raise ValueError(f"plan_version: expected 1 to {_VERSION_MAX}, got {plan_version}")
-    subscription = customers.Subscription(
-        customer=customer,
-        id=subscription_id,
-        plan_id=plan_id,
-        plan_version=plan_version or 0,
-        start_time=timestamp_of(start_time, "start_time"),
-    )
-    request = customers.CreateSubscriptionRequest(
-        subscription=subscription, request_id=fresh_request_id(request_id)
-    )
-    return Call(
-        "CustomerService/CreateSubscription",
-        request,
-        customers.CreateSubscriptionResponse,
-        whole_answer,
-    )
-
-
-def get_subscription(customer: str, subscription_id: str) -> Call[customers.Subscription]:
-    """Return the call of GetSubscription."""
-    name = f"customers/{customer}/subscriptions/{subscription_id}"
-    return Call(
-        "CustomerService/GetSubscription",
-        customers.GetSubscriptionRequest(name=name),
-        customers.GetSubscriptionResponse,
-        lambda answer: answer.subscription,
-    )
-
-
-def list_subscriptions(
-    customer: str | None, page_size: int, token: str
-) -> Call[Page[customers.Subscription]]:
-    """Return the call for one page of ListSubscriptions: of all customers, or of one."""
-    request = customers.ListSubscriptionsRequest(
-        parent="" if customer is None else f"customers/{customer}",
-        page_size=page_size,
-        page_token=token,
-    )
-    return Call(
-        "CustomerService/ListSubscriptions",
-        request,
-        customers.ListSubscriptionsResponse,
-        lambda answer: Page(tuple(answer.subscriptions), answer.next_page_token),
     )
 
 

@@ -19,7 +19,6 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from ratewright.v1 import catalog_service_pb2 as catalog
-from ratewright.v1 import customer_service_pb2 as customers
 from ratewright.v1 import plan_pb2
 from rating_client import calls, catalogue_calls
 from rating_client.calls import Call, Page, PlanLike
@@ -28,6 +27,7 @@ from rating_client.errors import error_from_rpc
 from rating_client.options import ClientOptions, WriterOptions
 from rating_client.rating import RATE_PATH, RateBatch, RatedBatch, RateStream, SentBatches
 from rating_client.routes import ASK_TIMEOUT_SECONDS, Routes, Topology, get_topology
+from rating_client.subscription_methods import SubscriptionMethods
 from rating_client.usage_calls import list_usage, retractions
 from rating_client.values import RecordOutcome, Statement, Usage, UsageBucket, UsageRecord
 from rating_client.writer import UsageWriter
@@ -35,7 +35,7 @@ from rating_client.writer import UsageWriter
 Answer = TypeVar("Answer")
 
 
-class Client:
+class Client(SubscriptionMethods):
     """A connection to a Ratewright server at ``target``: `host:port`, or `unix:` and a path.
 
     Opens its connection at the first call. Close it, or use it as a context manager.
@@ -211,40 +211,6 @@ class Client:
     ) -> catalog.CheckPlanResponse:
         """Check a plan without storing it: faults, warnings, results of its examples (S2.3)."""
         return self._call(catalogue_calls.check_plan(plan), timeout)
-
-    def create_subscription(
-        self,
-        customer: str,
-        plan_id: str,
-        *,
-        plan_version: int | None = None,
-        start_time: datetime | None = None,
-        subscription_id: str = "",
-        request_id: str | None = None,
-        timeout: float | None = None,
-    ) -> customers.CreateSubscriptionResponse:
-        """Put a customer on a plan version (default: the latest) from an instant (now) on (S7.7).
-
-        ``subscription_id`` defaults to `main`.
-        """
-        call = calls.create_subscription(
-            customer, plan_id, plan_version, start_time, subscription_id, request_id
-        )
-        return self._call(call, timeout)
-
-    def get_subscription(
-        self, customer: str, subscription_id: str = "main", *, timeout: float | None = None
-    ) -> customers.Subscription:
-        """Return a subscription."""
-        return self._call(calls.get_subscription(customer, subscription_id), timeout)
-
-    def list_subscriptions(
-        self, customer: str | None = None, *, page_size: int = 0, timeout: float | None = None
-    ) -> Iterator[customers.Subscription]:
-        """Yield the subscriptions of all customers, or of one, by customer and start time."""
-        return self._pages(
-            lambda token: calls.list_subscriptions(customer, page_size, token), timeout
-        )
 
     def record_usage(
         self, records: Iterable[UsageRecord], *, timeout: float | None = None

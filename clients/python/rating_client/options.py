@@ -19,7 +19,13 @@ _IDEMPOTENT = {
         "ListPlans",
         "CheckPlan",
     ),
-    "CustomerService": ("CreateSubscription", "GetSubscription", "ListSubscriptions"),
+    "CustomerService": (
+        "CreateSubscription",
+        "ChangePlan",
+        "CancelSubscription",
+        "GetSubscription",
+        "ListSubscriptions",
+    ),
     "RatingService": ("RateUsage", "PreviewStatement"),
 }
 """The unary methods. Creating is idempotent because the client always sends a request_id."""

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from ratewright.v1 import credit_pb2 as ratewright_dot_v1_dot_credit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$ratewright/v1/customer_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aratewright/v1/credit.proto\"\xf6\x01\n\x0cSubscription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0f\n\x07plan_id\x18\x04 \x01(\t\x12\x14\n\x0cplan_version\x18\x05 \x01(\x05\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampJ\x04\x08\t\x10\x10\"b\n\x19\x43reateSubscriptionRequest\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"a\n\x1a\x43reateSubscriptionResponse\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"&\n\x16GetSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x17GetSubscriptionResponse\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\"Q\n\x18ListSubscriptionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x19ListSubscriptionsResponse\x12\x32\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd3\x06\n\x0f\x43ustomerService\x12i\n\x12\x43reateSubscription\x12(.ratewright.v1.CreateSubscriptionRequest\x1a).ratewright.v1.CreateSubscriptionResponse\x12`\n\x0fGetSubscription\x12%.ratewright.v1.GetSubscriptionRequest\x1a&.ratewright.v1.GetSubscriptionResponse\x12\x66\n\x11ListSubscriptions\x12\'.ratewright.v1.ListSubscriptionsRequest\x1a(.ratewright.v1.ListSubscriptionsResponse\x12T\n\x0b\x43reateGrant\x12!.ratewright.v1.CreateGrantRequest\x1a\".ratewright.v1.CreateGrantResponse\x12N\n\tVoidGrant\x12\x1f.ratewright.v1.VoidGrantRequest\x1a .ratewright.v1.VoidGrantResponse\x12Q\n\nListGrants\x12 .ratewright.v1.ListGrantsRequest\x1a!.ratewright.v1.ListGrantsResponse\x12Q\n\nGetBalance\x12 .ratewright.v1.GetBalanceRequest\x1a!.ratewright.v1.GetBalanceResponse\x12`\n\x0f\x43reatePromotion\x12%.ratewright.v1.CreatePromotionRequest\x1a&.ratewright.v1.CreatePromotionResponse\x12]\n\x0eListPromotions\x12$.ratewright.v1.ListPromotionsRequest\x1a%.ratewright.v1.ListPromotionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$ratewright/v1/customer_service.proto\x12\rratewright.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aratewright/v1/credit.proto\"\xe2\x02\n\x0cSubscription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63ustomer\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0f\n\x07plan_id\x18\x04 \x01(\t\x12\x14\n\x0cplan_version\x18\x05 \x01(\x05\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\t \x01(\t\x12\x12\n\nanchor_day\x18\n \x01(\x05\x12\x11\n\toverrides\x18\x0b \x01(\t\x12\x30\n\x06phases\x18\x0c \x03(\x0b\x32 .ratewright.v1.SubscriptionPhaseJ\x04\x08\r\x10\x10\"}\n\x11SubscriptionPhase\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x14\n\x0cplan_version\x18\x03 \x01(\x05\x12\x11\n\toverrides\x18\x04 \x01(\t\"\xa3\x01\n\x11\x43hangePlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\x14\n\x0cplan_version\x18\x03 \x01(\x05\x12\x11\n\toverrides\x18\x04 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"Y\n\x12\x43hangePlanResponse\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"k\n\x19\x43\x61ncelSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"a\n\x1a\x43\x61ncelSubscriptionResponse\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"b\n\x19\x43reateSubscriptionRequest\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"a\n\x1a\x43reateSubscriptionResponse\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"P\n\x16GetSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x17GetSubscriptionResponse\x12\x31\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1b.ratewright.v1.Subscription\"Q\n\x18ListSubscriptionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x19ListSubscriptionsResponse\x12\x32\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x1b.ratewright.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x91\x08\n\x0f\x43ustomerService\x12i\n\x12\x43reateSubscription\x12(.ratewright.v1.CreateSubscriptionRequest\x1a).ratewright.v1.CreateSubscriptionResponse\x12Q\n\nChangePlan\x12 .ratewright.v1.ChangePlanRequest\x1a!.ratewright.v1.ChangePlanResponse\x12i\n\x12\x43\x61ncelSubscription\x12(.ratewright.v1.CancelSubscriptionRequest\x1a).ratewright.v1.CancelSubscriptionResponse\x12`\n\x0fGetSubscription\x12%.ratewright.v1.GetSubscriptionRequest\x1a&.ratewright.v1.GetSubscriptionResponse\x12\x66\n\x11ListSubscriptions\x12\'.ratewright.v1.ListSubscriptionsRequest\x1a(.ratewright.v1.ListSubscriptionsResponse\x12T\n\x0b\x43reateGrant\x12!.ratewright.v1.CreateGrantRequest\x1a\".ratewright.v1.CreateGrantResponse\x12N\n\tVoidGrant\x12\x1f.ratewright.v1.VoidGrantRequest\x1a .ratewright.v1.VoidGrantResponse\x12Q\n\nListGrants\x12 .ratewright.v1.ListGrantsRequest\x1a!.ratewright.v1.ListGrantsResponse\x12Q\n\nGetBalance\x12 .ratewright.v1.GetBalanceRequest\x1a!.ratewright.v1.GetBalanceResponse\x12`\n\x0f\x43reatePromotion\x12%.ratewright.v1.CreatePromotionRequest\x1a&.ratewright.v1.CreatePromotionResponse\x12]\n\x0eListPromotions\x12$.ratewright.v1.ListPromotionsRequest\x1a%.ratewright.v1.ListPromotionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ratewright.v1.customer_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SUBSCRIPTION']._serialized_start=117
-  _globals['_SUBSCRIPTION']._serialized_end=363
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=365
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=463
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=465
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=562
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=564
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=602
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=604
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=680
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=682
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=763
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=765
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=869
-  _globals['_CUSTOMERSERVICE']._serialized_start=872
-  _globals['_CUSTOMERSERVICE']._serialized_end=1723
+  _globals['_SUBSCRIPTION']._serialized_end=471
+  _globals['_SUBSCRIPTIONPHASE']._serialized_start=473
+  _globals['_SUBSCRIPTIONPHASE']._serialized_end=598
+  _globals['_CHANGEPLANREQUEST']._serialized_start=601
+  _globals['_CHANGEPLANREQUEST']._serialized_end=764
+  _globals['_CHANGEPLANRESPONSE']._serialized_start=766
+  _globals['_CHANGEPLANRESPONSE']._serialized_end=855
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=857
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=964
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=966
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=1063
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=1065
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=1163
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=1165
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=1262
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=1264
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=1344
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=1346
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=1422
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=1424
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=1505
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=1507
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=1611
+  _globals['_CUSTOMERSERVICE']._serialized_start=1614
+  _globals['_CUSTOMERSERVICE']._serialized_end=2655
 # @@protoc_insertion_point(module_scope)

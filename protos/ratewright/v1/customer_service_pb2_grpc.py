@@ -41,6 +41,16 @@ class CustomerServiceStub:
                 request_serializer=ratewright_dot_v1_dot_customer__service__pb2.CreateSubscriptionRequest.SerializeToString,
                 response_deserializer=ratewright_dot_v1_dot_customer__service__pb2.CreateSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.ChangePlan = channel.unary_unary(
+                '/ratewright.v1.CustomerService/ChangePlan',
+                request_serializer=ratewright_dot_v1_dot_customer__service__pb2.ChangePlanRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_customer__service__pb2.ChangePlanResponse.FromString,
+                _registered_method=True)
+        self.CancelSubscription = channel.unary_unary(
+                '/ratewright.v1.CustomerService/CancelSubscription',
+                request_serializer=ratewright_dot_v1_dot_customer__service__pb2.CancelSubscriptionRequest.SerializeToString,
+                response_deserializer=ratewright_dot_v1_dot_customer__service__pb2.CancelSubscriptionResponse.FromString,
+                _registered_method=True)
         self.GetSubscription = channel.unary_unary(
                 '/ratewright.v1.CustomerService/GetSubscription',
                 request_serializer=ratewright_dot_v1_dot_customer__service__pb2.GetSubscriptionRequest.SerializeToString,
@@ -95,8 +105,24 @@ class CustomerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangePlan(self, request, context):
+        """Puts a subscription on another plan version, or on other prices of its own, from an instant on.
+        The billing period in which the instant lies gets another part; the instant belongs to it. An
+        instant in the past counts the customer's records anew, from the log. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelSubscription(self, request, context):
+        """Ends a subscription at an instant, as ChangePlan does with it. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSubscription(self, request, context):
-        """Gets a subscription.
+        """Gets a subscription, with the plan version that it is on at an instant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +184,16 @@ def add_CustomerServiceServicer_to_server(servicer, server):
                     servicer.CreateSubscription,
                     request_deserializer=ratewright_dot_v1_dot_customer__service__pb2.CreateSubscriptionRequest.FromString,
                     response_serializer=ratewright_dot_v1_dot_customer__service__pb2.CreateSubscriptionResponse.SerializeToString,
+            ),
+            'ChangePlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePlan,
+                    request_deserializer=ratewright_dot_v1_dot_customer__service__pb2.ChangePlanRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_customer__service__pb2.ChangePlanResponse.SerializeToString,
+            ),
+            'CancelSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelSubscription,
+                    request_deserializer=ratewright_dot_v1_dot_customer__service__pb2.CancelSubscriptionRequest.FromString,
+                    response_serializer=ratewright_dot_v1_dot_customer__service__pb2.CancelSubscriptionResponse.SerializeToString,
             ),
             'GetSubscription': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSubscription,
@@ -228,6 +264,60 @@ class CustomerService:
             '/ratewright.v1.CustomerService/CreateSubscription',
             ratewright_dot_v1_dot_customer__service__pb2.CreateSubscriptionRequest.SerializeToString,
             ratewright_dot_v1_dot_customer__service__pb2.CreateSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.CustomerService/ChangePlan',
+            ratewright_dot_v1_dot_customer__service__pb2.ChangePlanRequest.SerializeToString,
+            ratewright_dot_v1_dot_customer__service__pb2.ChangePlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ratewright.v1.CustomerService/CancelSubscription',
+            ratewright_dot_v1_dot_customer__service__pb2.CancelSubscriptionRequest.SerializeToString,
+            ratewright_dot_v1_dot_customer__service__pb2.CancelSubscriptionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,6 +18,8 @@ _COMMANDS = {
     "rate": ("rate", "Price a usage file on a plan file, without a server."),
     "plan": ("plan", "Publish, list and show plans."),
     "subscribe": ("subscribe", "Put customers on a plan."),
+    "change-plan": ("subscription", "Put a customer on another plan version from an instant on."),
+    "cancel": ("subscription", "End a customer's subscription at an instant."),
     "ingest": ("ingest", "Send the usage records of a CSV or JSON lines file, exactly once."),
     "usage": ("account", "Show what is counted for a customer."),
     "statement": ("account", "Show what a customer's period costs, and why."),
@@ -51,7 +53,7 @@ class LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"rating_server.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature

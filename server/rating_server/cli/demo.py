@@ -39,7 +39,7 @@ from rating_server.cli.plan import publish_plan
 from rating_server.cli.progress import progress
 from rating_server.cli.sending import Summary, send
 from rating_server.cli.statement_view import print_statement
-from rating_server.cli.subscribe import subscribe_all
+from rating_server.cli.subscribe import Terms, subscribe_all
 
 _SHOWN = 10
 _RESEND_EVERY = 10
@@ -250,9 +250,8 @@ def _explain_refused(summary: Summary, target: str) -> None:
 
 def _subscribe(client: Client, target: str, plan_id: str, material: Material) -> None:
     with progress("subscribing", len(material.customers), "customers") as advance:
-        results = subscribe_all(
-            client, material.customers, (plan_id, None), material.start, advance
-        )
+        terms = Terms((plan_id, None), material.start)
+        results = subscribe_all(client, material.customers, terms, advance)
     for customer, result in results.items():
         if isinstance(result, RatewrightError):
             raise CommandError(f"{customer}: {error_lines(result, target)[0]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -21,23 +22,39 @@ from rating_server.cli.online import (
 )
 from rating_server.cli.output import format_option, print_json, target_option
 from rating_server.cli.progress import progress
+from rating_server.cli.subscription import overrides_option, read_overrides
 from rating_server.documents import DocumentError, read_text
 
 _CALLS_AT_ONCE = 16
 _SHOWN = 10
 
 
-def _request_id(customer: str, plan: tuple[str, int | None], start: datetime | None) -> str:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the command says of time and prices: plan, start, zone, anchor, own prices (S8.1)."""
+
+    plan: tuple[str, int | None]
+    start: datetime | None
+    subscription_id: str = ""
+    time_zone: str = ""
+    anchor_day: int | None = None
+    overrides: str = ""
+
+
+def _request_id(customer: str, terms: Terms) -> str:
     """Return an id that is the same for the same command, so that repeating it does no harm."""
-    words = "\0".join([customer, plan[0], str(plan[1]), "" if start is None else start.isoformat()])
+    plan, start = terms.plan, terms.start
+    stated = [customer, plan[0], str(plan[1]), "" if start is None else start.isoformat()]
+    anchor = "" if terms.anchor_day is None else str(terms.anchor_day)
+    more = [terms.subscription_id, terms.time_zone, anchor, terms.overrides]
+    words = "\0".join(stated + (more if any(more) else []))
     return "subscribe-" + blake2b(words.encode(), digest_size=16).hexdigest()
 
 
 def subscribe_all(
     client: Client,
     customers: Iterable[str],
-    plan: tuple[str, int | None],
-    start: datetime | None,
+    terms: Terms,
     on_done: Callable[[int], None],
 ) -> dict[str, RatewrightError | bool]:
     """Subscribe many customers at once; return for each whether it was there before, or the error.
@@ -50,10 +67,14 @@ def subscribe_all(
         try:
             answer = client.create_subscription(
                 customer,
-                plan[0],
-                plan_version=plan[1],
-                start_time=start,
-                request_id=_request_id(customer, plan, start),
+                terms.plan[0],
+                plan_version=terms.plan[1],
+                start_time=terms.start,
+                subscription_id=terms.subscription_id,
+                time_zone=terms.time_zone,
+                anchor_day=terms.anchor_day,
+                overrides=terms.overrides,
+                request_id=_request_id(customer, terms),
             )
             result = answer.replayed
         except RatewrightError as error:
@@ -82,6 +103,17 @@ def _customers(named: tuple[str, ...], file: Path | None) -> list[str]:
 @click.argument("customers", nargs=-1, metavar="CUSTOMER...")
 @click.option("--plan", required=True, type=PlanReference(), metavar="ID[@VERSION]")
 @click.option("--start", type=InstantType(), metavar="TIME", help="First instant; default now.")
+@click.option("--id", "subscription_id", default="", metavar="ID", help="Default: main.")
+@click.option(
+    "--time-zone", default="", metavar="NAME", help="IANA zone of its periods; default UTC."
+)
+@click.option(
+    "--anchor-day",
+    type=click.IntRange(1, 31),
+    metavar="DAY",
+    help="Day on which months, quarters and years start; default: as in the calendar.",
+)
+@overrides_option
 @click.option(
     "--from-file",
     type=click.Path(path_type=Path),
@@ -94,6 +126,10 @@ def subscribe(
     customers: tuple[str, ...],
     plan: tuple[str, int | None],
     start: datetime | None,
+    subscription_id: str,
+    time_zone: str,
+    anchor_day: int | None,
+    overrides: Path | None,
     from_file: Path | None,
     target: str,
     output_format: str,
@@ -103,8 +139,10 @@ def subscribe(
     The same command again changes nothing.
     """
     names = _customers(customers, from_file)
+    own = read_overrides(overrides)
+    terms = Terms(plan, start, subscription_id, time_zone, anchor_day, own)
     with connected(target) as client, progress("subscribing", len(names), "customers") as advance:
-        results = subscribe_all(client, names, plan, start, advance)
+        results = subscribe_all(client, names, terms, advance)
     failures = {
         name: result for name, result in results.items() if isinstance(result, RatewrightError)
     }

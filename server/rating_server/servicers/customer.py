@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from grpc import aio
 
 from ratewright.v1 import customer_service_pb2 as pb
 from rating_core.metering.calls import Subscription
 from rating_server.servicers.convert_time import (
+    from_proto_instant,
     from_proto_timestamp,
     to_proto_timestamp,
     valid_timestamp,
 )
 from rating_server.servicers.rpc import add_service, unary
 from rating_server.usecases import read_subscriptions
+from rating_server.usecases.cancel_subscription import cancel_subscription
+from rating_server.usecases.change_plan import PlanChange, change_plan
 from rating_server.usecases.context import Context
 from rating_server.usecases.create_subscription import NewSubscription, create_subscription
-from rating_server.usecases.failure import invalid
+from rating_server.usecases.failure import InvalidRequest, Violation, invalid
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CustomerService"].full_name
 
@@ -37,27 +42,52 @@ class CustomerServicer:
         if not request.HasField("subscription"):
             raise invalid("subscription", "MISSING", "a subscription is required")
         asked = request.subscription
-        start = None
-        if asked.HasField("start_time"):
-            possible = valid_timestamp(asked.start_time)
-            start = from_proto_timestamp(asked.start_time) if possible else _NEVER
-        new = NewSubscription(asked.customer, asked.id, asked.plan_id, asked.plan_version, start)
+        new = NewSubscription(
+            customer=asked.customer,
+            subscription_id=asked.id,
+            plan_id=asked.plan_id,
+            plan_version=asked.plan_version,
+            start_time=_instant(asked, "start_time"),
+            time_zone=asked.time_zone,
+            anchor_day=asked.anchor_day,
+            overrides=asked.overrides,
+        )
         made, replayed = await create_subscription(self._context, new, request.request_id)
         return pb.CreateSubscriptionResponse(
-            subscription=to_proto_subscription(made), replayed=replayed
+            subscription=self._message(made, made.start_time), replayed=replayed
         )
+
+    async def change_plan(self, request: pb.ChangePlanRequest) -> pb.ChangePlanResponse:
+        """Put a subscription on another plan version or other prices."""
+        customer, subscription_id = _named(request.name)
+        change = PlanChange(
+            customer=customer,
+            subscription_id=subscription_id,
+            plan_id=request.plan_id,
+            plan_version=request.plan_version,
+            overrides=request.overrides,
+            effective_time=_possible(request, "effective_time"),
+        )
+        made, replayed = await change_plan(self._context, change, request.request_id)
+        return pb.ChangePlanResponse(subscription=self._message(made), replayed=replayed)
+
+    async def cancel_subscription(
+        self, request: pb.CancelSubscriptionRequest
+    ) -> pb.CancelSubscriptionResponse:
+        """End a subscription."""
+        end_time = _possible(request, "end_time")
+        made, replayed = await cancel_subscription(
+            self._context, *_named(request.name), end_time, request.request_id
+        )
+        return pb.CancelSubscriptionResponse(subscription=self._message(made), replayed=replayed)
 
     async def get_subscription(
         self, request: pb.GetSubscriptionRequest
     ) -> pb.GetSubscriptionResponse:
         """Get a subscription."""
-        match request.name.split("/"):
-            case ["customers", customer, "subscriptions", subscription_id]:
-                found = await read_subscriptions.get_subscription(
-                    self._context, customer, subscription_id
-                )
-                return pb.GetSubscriptionResponse(subscription=to_proto_subscription(found))
-        raise invalid("name", "BAD_NAME", "expected customers/{customer}/subscriptions/{id}")
+        instant = _possible(request, "time")
+        found = await read_subscriptions.get_subscription(self._context, *_named(request.name))
+        return pb.GetSubscriptionResponse(subscription=self._message(found, instant))
 
     async def list_subscriptions(
         self, request: pb.ListSubscriptionsRequest
@@ -72,20 +102,63 @@ class CustomerServicer:
             self._context, customer, request.page_size, request.page_token
         )
         return pb.ListSubscriptionsResponse(
-            subscriptions=[to_proto_subscription(found) for found in page],
+            subscriptions=[self._message(found) for found in page],
             next_page_token=token,
         )
 
+    def _message(self, subscription: Subscription, instant: int | None = None) -> pb.Subscription:
+        at = self._context.now() if instant is None else instant
+        return to_proto_subscription(subscription, at)
 
-def to_proto_subscription(subscription: Subscription) -> pb.Subscription:
-    """Return the message of a subscription."""
+
+def _named(name: str) -> tuple[str, str]:
+    """Return the customer and the id that a resource name holds."""
+    match name.split("/"):
+        case ["customers", customer, "subscriptions", subscription_id]:
+            return customer, subscription_id
+    raise invalid("name", "BAD_NAME", "expected customers/{customer}/subscriptions/{id}")
+
+
+def _instant(message: Any, field: str) -> int | None:
+    """Return an instant, `_NEVER` for an impossible one, ``None`` if it is not set."""
+    if not message.HasField(field):
+        return None
+    instant = getattr(message, field)
+    return from_proto_timestamp(instant) if valid_timestamp(instant) else _NEVER
+
+
+def _possible(message: Any, field: str) -> int | None:
+    """Return an instant, ``None`` if it is not set; InvalidRequest for an impossible one."""
+    violations: list[Violation] = []
+    present = message.HasField(field)
+    instant = from_proto_instant(getattr(message, field), present, field, violations)
+    if violations:
+        raise InvalidRequest(violations)
+    return instant
+
+
+def to_proto_subscription(subscription: Subscription, instant: int) -> pb.Subscription:
+    """Return the message of a subscription, with the plan that it is on at ``instant``, µs."""
+    present = subscription.phase_at(instant).plan_ref
     customer, subscription_id = subscription.customer, subscription.subscription_id
     message = pb.Subscription(
         name=f"customers/{customer}/subscriptions/{subscription_id}",
         customer=customer,
         id=subscription_id,
-        plan_id=subscription.plan_id,
-        plan_version=subscription.plan_version,
+        plan_id=present.plan_id,
+        plan_version=present.version,
+        overrides=present.overrides,
+        time_zone=subscription.time_zone,
+        anchor_day=subscription.anchor_day or 0,
+        phases=[
+            pb.SubscriptionPhase(
+                start_time=to_proto_timestamp(phase.start_time),
+                plan_id=phase.plan_ref.plan_id,
+                plan_version=phase.plan_ref.version,
+                overrides=phase.plan_ref.overrides,
+            )
+            for phase in subscription.phases
+        ],
         start_time=to_proto_timestamp(subscription.start_time),
         create_time=to_proto_timestamp(subscription.create_time),
     )
@@ -96,12 +169,15 @@ def to_proto_subscription(subscription: Subscription) -> pb.Subscription:
 
 def register(server: aio.Server, servicer: CustomerServicer) -> None:
     """Register CustomerService on the server."""
-    create, get, listing = "CreateSubscription", "GetSubscription", "ListSubscriptions"
+    create, change, cancel = "CreateSubscription", "ChangePlan", "CancelSubscription"
+    get, listing = "GetSubscription", "ListSubscriptions"
     add_service(
         server,
         SERVICE,
         {
             create: unary(create, pb.CreateSubscriptionRequest, servicer.create_subscription),
+            change: unary(change, pb.ChangePlanRequest, servicer.change_plan),
+            cancel: unary(cancel, pb.CancelSubscriptionRequest, servicer.cancel_subscription),
             get: unary(get, pb.GetSubscriptionRequest, servicer.get_subscription),
             listing: unary(listing, pb.ListSubscriptionsRequest, servicer.list_subscriptions),
         },

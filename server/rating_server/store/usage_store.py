@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from rating_core.catalog import Meter
 from rating_core.metering.catalogue import Catalogue, GetMeter
@@ -20,6 +20,7 @@ from rating_core.metering.session import ShardSession
 from rating_core.metering.shard import RecordCall, UsageShard
 from rating_server.ports import (
     Clock,
+    PastEntry,
     StoreHealth,
     StoreRefused,
     StoreUnavailable,
@@ -44,6 +45,7 @@ from rating_server.store.log_reader import log_reader
 from rating_server.store.membership import Membership
 from rating_server.store.missed_meters import MissedMeters
 from rating_server.store.past import past_machine, read_entry
+from rating_server.store.past_entries import past_entries
 from rating_server.store.posting import post_all
 from rating_server.store.preflight import Durability, check_store
 from rating_server.store.registry import read_members
@@ -279,6 +281,13 @@ class RedisUsageStore:
         async with log_reader(self._link, shard_keys(shard)) as reader:
             await past_machine(reader, self._files, machine, customer, until)
         return machine.query(question)
+
+    def entries(self, shard: int, after: int, since: int) -> AsyncIterator[PastEntry]:
+        """Yield the committed entries of a shard's log with a version > ``after``, in order.
+
+        Entries decided before ``since``, µs, may be left out. LogTrimmed if they are gone.
+        """
+        return past_entries(self._link, shard_keys(shard), self._files, after, since)
 
     async def catalogue_call(self, call: object) -> object:
         """As `submit`, on the catalogue."""

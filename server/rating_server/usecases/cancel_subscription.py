@@ -1,0 +1,47 @@
+"""End a subscription at an instant (S8.2)."""
+
+from __future__ import annotations
+
+from rating_core.metering.calls import CancelSubscription, RecountedParts, Subscription
+from rating_core.metering.subscription import subscription_from_facts
+from rating_server.usecases.context import Context, check_customer, check_request_id
+from rating_server.usecases.control import answered
+from rating_server.usecases.recounted import recounted
+
+
+async def cancel_subscription(
+    context: Context,
+    customer: str,
+    subscription_id: str,
+    end_time: int | None,
+    request_id: str,
+) -> tuple[Subscription, bool]:
+    """Cancel; return the subscription and whether the answer is a replay.
+
+    ``end_time`` is exclusive, µs, None for now. Failures SUBSCRIPTION_NOT_FOUND,
+    ALREADY_CANCELLED, NOT_SUBSCRIBED (the end is not after the start), PERIOD_FINALIZED,
+    REQUEST_ID_REUSED, and those of `recounted`.
+    """
+    check_request_id(request_id)
+    check_customer(customer)
+
+    def call_of(instant: int | None, recount: RecountedParts | None) -> CancelSubscription:
+        return CancelSubscription(
+            customer=customer,
+            subscription_id=subscription_id,
+            end_time=end_time if instant is None else instant,
+            recount=recount,
+            request_id=request_id,
+            asked={
+                "customer": customer,
+                "subscription_id": subscription_id,
+                "end_time": end_time,
+            },
+        )
+
+    answer = answered(
+        await recounted(context, customer, call_of),
+        customer=customer,
+        subscription_id=subscription_id,
+    )
+    return subscription_from_facts(answer.value), answer.replayed

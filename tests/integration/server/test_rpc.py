@@ -148,19 +148,19 @@ def test_get_and_list(server, road):
     name = "customers/list-b/subscriptions/main"
     found = server.customers.GetSubscription(customers.GetSubscriptionRequest(name=name))
     assert found.subscription.plan_id == "listed"
-    seen: list[str] = []
+    seen: list[tuple[str, int]] = []
     token = ""
     while True:
         page = server.customers.ListSubscriptions(
             customers.ListSubscriptionsRequest(page_size=2, page_token=token)
         )
         assert len(page.subscriptions) <= 2
-        seen += [item.customer for item in page.subscriptions]
+        seen += [(item.customer, item.start_time.seconds) for item in page.subscriptions]
         token = page.next_page_token
         if not token:
             break
     assert seen == sorted(set(seen))
-    assert {"list-a", "list-b", "list-c"} <= set(seen)
+    assert {"list-a", "list-b", "list-c"} <= {customer for customer, _ in seen}
     plans = server.catalog.ListPlans(catalog.ListPlansRequest(page_size=1000)).plans
     assert "listed" in [plan.id for plan in plans]
     meters = server.catalog.ListMeters(catalog.ListMetersRequest()).meters

@@ -7,7 +7,7 @@ taken of a history that a failover lost is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from rating_core.errors import LogCorrupt, SnapshotInvalid
@@ -74,13 +74,17 @@ def _in_log(name: SnapshotName, first: LogEntry) -> Generator[ReadLog, LogPage, 
 
 
 def tokens_to(
-    first: LogEntry, version: int
-) -> Generator[ReadLog, LogPage, list[tuple[int, bytes]]]:
+    first: LogEntry, version: int, known: Sequence[tuple[int, bytes]]
+) -> Generator[RecoveryCommand, Any, list[tuple[int, bytes]]]:
     """Return (version, token) from the entry before ``first`` up to ``version``, as the log has it.
 
-    Fewer where the log has been trimmed meanwhile.
+    ``known`` is what was held for this log's before: where the log no longer reaches back to what
+    it kept of that, segments tell it. Fewer where the log has been trimmed meanwhile.
     """
-    found = [(first.version - 1, first.previous)]
+    border = first.version - 1, first.previous
+    found = [border]
+    if known and known[0][0] < border[0] and border not in known:
+        found = (yield from _archived_tokens(border, known[0][0])) or [border]
     while found[-1][0] < version:
         page = yield ReadLog(found[-1][0], _PAGE_ENTRIES)
         for entry in page.entries:
@@ -90,6 +94,31 @@ def tokens_to(
         if not page.entries:
             break
     return found
+
+
+def _archived_tokens(
+    border: tuple[int, bytes], least: int
+) -> Generator[RecoveryCommand, Any, list[tuple[int, bytes]]]:
+    """Return (version, token) of archived entries from ``least`` to ``border``, which they lead to.
+
+    Nothing where the archive does not hold them.
+    """
+    listing: Listing = yield ListArchive()
+    for path in paths_to(listing, *border):
+        found: list[tuple[int, bytes]] = []
+        for name in path:
+            if name.last < least or (found and found[-1] == border):
+                continue
+            page: LogPage = yield ReadSegment(name)
+            for entry in page.entries:
+                if found and (entry.version - 1, entry.previous) != found[-1]:
+                    break
+                found.append((entry.version, chain_token(entry.previous, entry.entry)))
+                if found[-1] == border:
+                    break
+        if found and found[-1] == border:
+            return found
+    return []
 
 
 def _restore(machine: Machine, name: SnapshotName) -> Generator[LoadSnapshot, Any, bool]:

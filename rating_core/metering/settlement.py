@@ -233,7 +233,7 @@ class Settlement(Outbox):
         version, token = self._machine.version, self._machine.token
         if self._former or self._lost_track:
             # The snapshot stands after entries that we knew, or look for: the log has them (P3).
-            for seen in (yield from tokens_to(first, version)):
+            for seen in (yield from tokens_to(first, version, self._former)):
                 self._recognise(*seen)
         if not self._known or self._known[-1] != (version, token):
             self._known.clear()

@@ -1,14 +1,12 @@
-"""The actions of a history: what each does to the world."""
+"""The actions of a history: single steps, and some that are many of them in a row."""
 
 from __future__ import annotations
 
-from redis_model import Node
-from truth import DAY_US, SECOND_US
+import steps
+from steps import MAX_NODES, TICKS
 
-TICKS = (SECOND_US // 1000, SECOND_US // 50, SECOND_US, DAY_US, 2 * DAY_US, 4 * DAY_US)
-SKEWS = (0, SECOND_US, -SECOND_US, 20 * DAY_US, -20 * DAY_US)
-MAX_NODES = 4
-
+from rating_core.metering.archiver import WriteSegment
+from rating_core.metering.protocol import FoldRead, Trim
 
 CONTROLS = (
     ("subscribe", "b", "subscribe-b"),
@@ -32,68 +30,6 @@ def act(world, action):
     return _ACTIONS[action[0]](world, *action[1:])
 
 
-def _send(world, client, first, count, server):
-    todo = world.todo[client]
-    if not todo:
-        return False
-    places = sorted(todo)
-    count = (1, 2, len(places))[count]
-    chosen = [places[(first + i) % len(places)] for i in range(min(count, len(places)))]
-    call = world._new_call(client, tuple(todo[place] for place in chosen), None)
-    world.network.append(("call", call, server))
-    return True
-
-
-def _control(world, op, customer, request_id, server):
-    call = world._new_call("admin", (), (op, customer, request_id))
-    world.network.append(("call", call, server))
-    return True
-
-
-def _ask(world, customer, server):
-    if world.servers[server].session is None:
-        return False
-    call = world._new_call("reader", (), ("ask", customer, ""))
-    world._deliver(call, world.servers[server])
-    return True
-
-
-def _net(world, which):
-    if not world.network:
-        return False
-    kind, call, other = world.network.pop(which % len(world.network))
-    if kind == "call":
-        world._deliver(call, world.servers[other])
-    else:
-        world._client_gets(call, other)
-    return True
-
-
-def _lose(world, which):
-    if not world.network:
-        return False
-    kind, call, _ = world.network.pop(which % len(world.network))
-    if kind == "call":
-        call.open = False
-    world.coverage["messages lost"] += 1
-    return True
-
-
-def _flush(world, index):
-    server = world.servers[index]
-    if server.session is None:
-        return False
-    if not server.session._questions and not len(server.session._queue):
-        return False
-    flight = server.session.in_flight
-    server.session.flush()
-    changed = bool(server.session._commands)
-    if server.session.in_flight > flight:
-        world.coverage[f"decided with {flight} in flight"] += 1
-    world._drain(server)
-    return changed
-
-
 def _burst(world, index, first):
     """Both clients call one server at once, and an admin too; it decides after each arrival."""
     server = world.servers[index]
@@ -101,177 +37,12 @@ def _burst(world, index, first):
         return False
     for step in range(3):
         client = (first + step) % 2
-        _send(world, client, first + step, step % 2, index)
+        steps.send(world, client, first + step, step % 2, index)
         if first % 5 == step:
-            _control(world, *CONTROLS[first % len(CONTROLS)], index)
+            steps.control(world, *CONTROLS[first % len(CONTROLS)], index)
         while world.network and world.network[-1][0] == "call":
             world._deliver(world.network.pop()[1], server)
-            _flush(world, index)
-    return True
-
-
-def _exec(world, which):
-    busy = [c for c in world.connections if c.requests and c.node.alive]
-    return bool(busy) and world._execute(busy[which % len(busy)])
-
-
-def _recv(world, index):
-    connection = world.servers[index].connection
-    return bool(connection and connection.replies) and world._receive(world.servers[index])
-
-
-def _sync(world, which):
-    node = world.nodes[which % len(world.nodes)]
-    if node.synced == len(node.history) - 1:
-        return False
-    node.synced = len(node.history) - 1
-    return True
-
-
-def _replicate(world, steps):
-    node = world.master
-    behind = len(node.history) - 1 - node.replicated
-    if not behind:
-        return False
-    node.replicated += 1 + steps % behind
-    return True
-
-
-def _tick(world, which):
-    world.time += TICKS[which]
-    return True
-
-
-def _break(world, index):
-    server = world.servers[index]
-    if server.connection is None:
-        return False
-    world._lose(server)
-    return True
-
-
-def _reconnect(world, index):
-    server = world.servers[index]
-    if server.session is None or server.connection is not None:
-        return False
-    world._connect(server)
-    return True
-
-
-def _crash(world, index):
-    server = world.servers[index]
-    if server.session is None:
-        return False
-    world.coverage["server crashes"] += 1
-    world.coverage["server crashes with entries in flight"] += bool(server.session.in_flight)
-    return _close(world, server)
-
-
-def _close(world, server):
-    """Take a server's session away; requests that it has sent may still be executed."""
-    if server.connection:
-        server.connection.open = False
-        server.connection.replies = []
-        server.connection = None
-    for call in server.calls.values():
-        call.open = False
-    server.session = None
-    server.archiver.drop()
-    return True
-
-
-def _boot(world, index):
-    server = world.servers[index]
-    if server.session is not None:
-        return False
-    server.skew = 0
-    world._start(server)
-    return True
-
-
-def _leave(world, index):
-    """Another server has the shard now: this one closes its session when nobody waits for it."""
-    server = world.servers[index]
-    if server.session is None or server.calls or server.session.in_flight:
-        return False
-    world.coverage["sessions closed"] += 1
-    return _close(world, server)
-
-
-def _timer(world, index, which):
-    server = world.servers[index]
-    if server.session is None or not server.timers:
-        return False
-    names = sorted(server.timers)
-    name = names[which % len(names)]
-    del server.timers[name]
-    server.session.on_timer(name)
-    world._drain(server)
-    return True
-
-
-def _skew(world, index, which):
-    world.servers[index].skew = SKEWS[which]
-    return True
-
-
-def _redis_crash(world, keep):
-    node = world.master
-    length = len(node.history) - 1
-    kept = node.synced + keep % (length - node.synced + 1)
-    world.coverage["redis crashes"] += 1
-    world.coverage["redis crashes that lose writes"] += kept < length
-    node.history = node.history[: kept + 1]
-    node.synced = kept
-    node.replicated = min(node.replicated, kept)
-    node.turn = (b"", -1)
-    world._kill_connections(node)
-    return True
-
-
-def _failover(world, keep, isolate):
-    if len(world.nodes) >= MAX_NODES:
-        return False
-    node = world.master
-    length = len(node.history) - 1
-    kept = node.replicated + keep % (length - node.replicated + 1)
-    world.master = Node(node.history[: kept + 1])
-    world.nodes.append(world.master)
-    world.era += 1
-    if not world.replicated:
-        world.grants_answered = min(world.grants_answered, world.head_truth().grants)
-    world.coverage["failovers"] += 1
-    world.coverage["failovers that lose writes"] += kept < length
-    if isolate:
-        node.isolated = True
-        world.coverage["split brains"] += 1
-    else:
-        node.alive = False
-        world._kill_connections(node)
-    return True
-
-
-def _end_split(world):
-    for node in world.nodes:
-        if node.isolated and node.alive:
-            node.alive = False
-            world._kill_connections(node)
-            return True
-    return False
-
-
-def _drop_dead_requests(world, which):
-    dead = [c for c in world.connections if c.requests and not c.open]
-    if not dead:
-        return False
-    dead[which % len(dead)].requests = []
-    return True
-
-
-def _full(world, on):
-    if world.master.full == bool(on):
-        return False
-    world.master.full = bool(on)
+            steps.flush(world, index)
     return True
 
 
@@ -283,7 +54,7 @@ def _run(world, index, rounds):
         if server.session is None or server.connection is None:
             break
         connection = server.connection
-        worked |= _flush(world, index)
+        worked |= steps.flush(world, index)
         node = connection.node
         if rounds % 2 and not node.isolated:
             node.replicated = len(node.history) - 1
@@ -302,13 +73,13 @@ def _stall(world, index, which):
     server = world.servers[index]
     if server.session is None or server.connection is None or not server.session.ready:
         return False
-    _send(world, which % 2, which, 0, index)
+    steps.send(world, which % 2, which, 0, index)
     while world.network and world.network[-1][0] == "call":
         world._deliver(world.network.pop()[1], server)
-        _flush(world, index)
-    _break(world, index)
-    _tick(world, which % len(TICKS))
-    _reconnect(world, index)
+        steps.flush(world, index)
+    steps.lose_connection(world, index)
+    steps.tick(world, which % len(TICKS))
+    steps.reconnect(world, index)
     _run(world, index, 7)
     return True
 
@@ -326,16 +97,43 @@ def _archive(world, index, kept, steps):
     return worked
 
 
-def _rot(world):
-    """All snapshots become unreadable; rounds under way, which count on them, are given up."""
-    snapshots = world.archive.snapshots
-    if not snapshots or any(server.archiver.asked for server in world.servers):
+def _fork(world, index, which, keep):
+    """A round is about to write, to look for F or to trim when a failover begins another history.
+
+    The other server writes there, and may archive, before the round goes on with the old one's
+    steps.
+    """
+    server, goal = world.servers[index], (WriteSegment, FoldRead, Trim)[which % 3]
+    if server.session is None or len(world.nodes) >= MAX_NODES:
         return False
-    for server in world.servers:
-        server.archiver.drop()
-    snapshots.update(dict.fromkeys(snapshots))
-    world.coverage["snapshots rotten"] += 1
+    _work(world, index, which, 6)  # an even number leaves the replicas behind
+    for _ in range(30):
+        if type(server.archiver.command) is goal:
+            break
+        if not server.archiver.step(0):
+            _run(world, index, 6)
+    steps.failover(world, keep, 0)
+    other = 1 - index
+    _work(world, other, which + 1, 7)
+    for _ in range(12 if goal is WriteSegment or which >= 9 else 0):
+        if not _archive(world, other, 0, 3):
+            _run(world, other, 7)
+    _work(world, index, which, 7)
+    for _ in range(4):
+        _archive(world, index, 0, 4)
+        _run(world, index, 7)
+    world.coverage["forks"] += 1
     return True
+
+
+def _work(world, index, which, rounds):
+    """A server takes calls, commits and folds until it has nothing left to do."""
+    steps.reconnect(world, index)
+    _burst(world, index, which)
+    for _ in range(3):
+        _run(world, index, rounds)
+        for _ in range(len(world.servers[index].timers)):
+            steps.timer(world, index, 0)
 
 
 def _look(world):
@@ -346,33 +144,34 @@ def _look(world):
 
 
 _ACTIONS = {
-    "send": _send,
-    "control": _control,
-    "ask": _ask,
-    "net": _net,
-    "lose": _lose,
-    "flush": _flush,
+    "send": steps.send,
+    "control": steps.control,
+    "ask": steps.ask,
+    "net": steps.net,
+    "lose": steps.lose,
+    "flush": steps.flush,
     "burst": _burst,
-    "exec": _exec,
-    "recv": _recv,
-    "sync": _sync,
-    "replicate": _replicate,
-    "tick": _tick,
-    "break": _break,
-    "reconnect": _reconnect,
-    "crash": _crash,
-    "boot": _boot,
-    "leave": _leave,
-    "timer": _timer,
-    "skew": _skew,
-    "redis crash": _redis_crash,
-    "failover": _failover,
-    "end split": _end_split,
-    "drop dead": _drop_dead_requests,
-    "full": _full,
+    "exec": steps.execute,
+    "recv": steps.recv,
+    "sync": steps.sync,
+    "replicate": steps.replicate,
+    "tick": steps.tick,
+    "break": steps.lose_connection,
+    "reconnect": steps.reconnect,
+    "crash": steps.crash,
+    "boot": steps.boot,
+    "leave": steps.leave,
+    "timer": steps.timer,
+    "skew": steps.skew,
+    "redis crash": steps.redis_crash,
+    "failover": steps.failover,
+    "end split": steps.end_split,
+    "drop dead": steps.drop_dead_requests,
+    "full": steps.full,
     "run": _run,
     "stall": _stall,
     "look": _look,
     "archive": _archive,
-    "rot": _rot,
+    "fork": _fork,
+    "rot": steps.rot,
 }

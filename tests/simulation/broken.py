@@ -188,7 +188,7 @@ class Variant:
 
 _SPLITS = {"failover": 4, "run": 20, "break": 6, "control": 6, "look": 3, "burst": 6}
 _TRIMS = {"archive": 40, "run": 25, "burst": 8, "timer": 14, "break": 4, "crash": 3}
-_FORKS = {**_TRIMS, "failover": 6, "reconnect": 14, "run": 35, "replicate": 2}
+_FORKS = {**_TRIMS, "failover": 6, "reconnect": 14, "run": 35, "replicate": 2, "fork": 4}
 _FOLDS = {"failover": 3, "run": 25, "look": 6, "burst": 6, "break": 4, "timer": 12}
 BROKEN = {
     "P1": Variant(WithoutCheck),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect
 
-from actions import CONTROLS, SKEWS, TICKS
+from actions import CONTROLS
+from steps import SKEWS, TICKS
 
 _ALWAYS = (("send", 10), ("net", 22), ("exec", 22), ("recv", 22), ("flush", 14), ("sync", 8))
 _ALWAYS += (("timer", 6), ("reconnect", 10), ("boot", 6), ("replicate", 8))
@@ -52,6 +53,7 @@ _FORKED = {
     "failover": 6,
     "reconnect": 14,
     "replicate": 2,
+    "fork": 4,
 }
 """A share of the histories is about archives: damaged snapshots, and failovers during a round."""
 
@@ -73,6 +75,8 @@ def draw_config(rng, focus=None):
 
 
 _MOVING = (("leave", 8),)
+_FOCUSED = (("fork", 4),)
+"""Actions of histories that are about them."""
 
 
 def draw_weights(config, moving=False):
@@ -80,7 +84,7 @@ def draw_weights(config, moving=False):
     chosen = [
         *_ALWAYS,
         *(_MOVING if moving else ()),
-        *((name, w) for name, w in _SOMETIMES if name in config["on"]),
+        *((name, w) for name, w in (*_SOMETIMES, *_FOCUSED) if name in config["on"]),
     ]
     total, cumulative = 0, []
     for name, weight in chosen:
@@ -104,6 +108,8 @@ def draw_action(rng, names, cumulative):
         return (name, below(len(TICKS)))
     if name == "failover":
         return (name, below(60), below(2))
+    if name == "fork":
+        return (name, below(2), below(12), below(60))
     if name == "run":
         return (name, below(2), 1 + below(8))
     if name == "skew":

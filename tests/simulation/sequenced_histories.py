@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from redis_model import Node
 from sequenced_broken import AS_IT_IS, BROKEN
-from sequenced_world import BATCHES, SHARDS, WINDOW, SequencedWorld, Writer, subscription
+from sequenced_parts import BATCHES, SHARDS, WINDOW, Writer, subscription
+from sequenced_world import SequencedWorld
 from truth import SECOND_US, Violation
 
 from rating_core.metering import sequenced

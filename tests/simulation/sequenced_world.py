@@ -11,102 +11,32 @@ exactly once in what the two Redis hold.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from functools import lru_cache
 
-import numpy as np
 from redis_model import Connection, Node, RedisModel, State
+from sequenced_parts import (
+    BATCHES,
+    DUPLICATE,
+    METERS,
+    PRODUCER,
+    REJECTED,
+    SHARDS,
+    WINDOW,
+    Side,
+    Stream,
+    Writer,
+    batch_of,
+    decode_once,
+    subscription,
+)
 from truth import START_US, Violation
 
-from rating_core.catalog import Aggregation, BillingPeriod, Meter
 from rating_core.metering import sequenced
-from rating_core.metering.batch import RecordBatch, RecordStatus
-from rating_core.metering.entry import decode_body, decode_envelope, encode_envelope
-from rating_core.metering.producer_stream import Opening, ProducerStream
+from rating_core.metering.batch import RecordStatus
+from rating_core.metering.entry import decode_envelope, encode_envelope
 from rating_core.metering.producers import ProducerEntry
 from rating_core.metering.protocol import AckLevel, Answer, Reconnect, SetTimer, chain_token
 from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.shard import CreateSubscription, UsageShard
-
-SHARDS = (0, 1)
-WINDOW = 4
-"""Batches above the oldest unconfirmed one; small, so that histories reach it (P12)."""
-BATCHES = 6
-PRODUCER = "p"
-_METERS = {"x": Meter("x", Aggregation.SUM)}
-_PERIOD_START = START_US - START_US % (86_400_000_000)
-_decode_once = lru_cache(maxsize=512)(decode_body)
-ACCEPTED, DUPLICATE, REJECTED = "ACCEPTED", "DUPLICATE", "REJECTED"
-
-
-@lru_cache(maxsize=1024)
-def batch_of(customer: str, record: int) -> RecordBatch:
-    """Return one record without an id; its quantity tells which it is."""
-    zero = np.zeros(1, np.int32)
-    return RecordBatch(
-        customers=[customer],
-        customer=zero,
-        meters=["x"],
-        scales=[0],
-        meter=zero,
-        dimension_sets=[()],
-        dimension_set=zero,
-        event_ids=b"",
-        event_id_ends=np.zeros(1, np.int64),
-        quantity=np.array([record], np.int64),
-        event_time=np.array([START_US], np.int64),
-        malformed=np.zeros(1, np.bool_),
-    )
-
-
-def subscription(customer: str) -> CreateSubscription:
-    """Return the call that subscribes a customer, the same whoever sends it."""
-    return CreateSubscription(
-        request_id=f"subscribe-{customer}",
-        customer=customer,
-        subscription_id="s",
-        plan_id="p",
-        plan_version=1,
-        billing_period=BillingPeriod.DAY,
-        start_time=_PERIOD_START,
-    )
-
-
-class Side:
-    """One server's session on one shard."""
-
-    def __init__(self, shard):
-        self.shard = shard
-        self.session = None
-        self.connection = None
-        self.tickets = {}
-        self.timers = {}
-
-
-@dataclass
-class Stream:
-    """One stream between a writer and a server, both ends."""
-
-    writer: int
-    server: int
-    epoch: int
-    opening: Opening
-    real: ProducerStream | None = None
-    marks: list | None = None
-    queue: list = field(default_factory=list)
-    waiting: dict = field(default_factory=dict)
-    sent: int = 0
-    answered: int = 0
-    open: bool = True
-
-
-@dataclass
-class Writer:
-    """One incarnation of the producer."""
-
-    epoch: int
-    stream: Stream | None = None
-    alive: bool = True
+from rating_core.metering.shard import UsageShard
 
 
 class SequencedWorld:
@@ -152,7 +82,7 @@ class SequencedWorld:
         return RedisModel(appended, None, None, self.coverage)
 
     def _seeded(self, shard):
-        machine = UsageShard(bytes(16), _METERS.get)
+        machine = UsageShard(bytes(16), METERS.get)
         body = machine.decide([subscription(f"c{shard}")], START_US).body
         entry = encode_envelope(bytes(16), 1, START_US, body)
         token = chain_token(bytes(16), entry)
@@ -165,7 +95,7 @@ class SequencedWorld:
     def _appended(self, shard, previous, token, entry, node=None):
         """See an append: no record is counted twice on any chain (DOUBLE)."""
         before = self.truth[shard][previous]
-        body = _decode_once(decode_envelope(entry).body)
+        body = decode_once(decode_envelope(entry).body)
         counted = body.words[0].tolist() if isinstance(body, RecordsEntry) else []
         self.truth[shard][token] = {**before, **dict.fromkeys(counted, True)}
         facts = ()
@@ -190,7 +120,7 @@ class SequencedWorld:
         for side in self.servers[index]:
             self.boots += 1
             boot = bytes([index + 1, self.boots % 256, self.boots // 256]) + bytes(13)
-            machine = UsageShard(bytes(16), _METERS.get)
+            machine = UsageShard(bytes(16), METERS.get)
             machine.sequenced_decision = self.variant.decision
             side.session = self.variant.session(machine, boot, AckLevel.DURABLE, lambda: self.time)
             side.session.eager = True

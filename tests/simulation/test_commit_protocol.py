@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 SIMULATE = Path(__file__).with_name("simulate.py")
-HISTORIES = 20_000
-TINY_HISTORIES = 10_000
-MOVING_HISTORIES = 400
+HISTORIES = 2_500
+TINY_HISTORIES = 7_500
+MOVING_HISTORIES = 200
 BROKEN_HISTORIES = 2_000
 
 DEEP = (

@@ -114,7 +114,10 @@ class ShardSession(Settlement):
         self._connected = self._reading = self._proved = self._paused = False
         self._fresh = False
         self._head_seen = 0
-        self._recovery = None
+        if self._recovery is not None:
+            self._recovery = None  # it begins again: half of one knows not what the log has kept
+            self._machine.reset()
+            self._known.clear()
         self._commands.clear()
         self._expected.clear()
         for batch in self._flight:

@@ -74,13 +74,15 @@ class ProducerAnswer:
     ``error``: empty, or why nothing was done: PRODUCER_FENCED, SEQUENCE_CONFLICT, SEQUENCE_TOO_FAR,
     SEQUENCE_LOST (the log no longer holds what it had confirmed: open the stream anew),
     TOO_MANY_PRODUCERS. ``epoch`` and ``mark``: the shard's own, this call included. ``outcome``:
-    uint8[2, n], status and reason of each record of a batch.
+    uint8[2, n], status and reason of each record of a batch. ``previous``: the shard's epoch before
+    this call.
     """
 
     error: str
     epoch: int
     mark: int
     outcome: NDArray[np.uint8]
+    previous: int = 0
 
 
 def batch_checksum(batch: RecordBatch) -> int:
@@ -99,11 +101,6 @@ def batch_checksum(batch: RecordBatch) -> int:
     ):
         if len(words) > 1:  # into a dictionary of one word every index is 0
             digest.update(np.ascontiguousarray(codes, "<i4").data)
-    if batch.attribute_set is not None:
-        digest.update(canonical_json([sorted(pairs) for pairs in batch.attribute_sets]))
-        digest.update(np.ascontiguousarray(batch.attribute_set, "<i4").data)
-    if batch.retraction is not None:
-        digest.update(np.ascontiguousarray(batch.retraction, "|u1").data)
     for numbers in (batch.quantity, batch.event_time):
         digest.update(np.ascontiguousarray(numbers, "<i8").data)
     if batch.attribute_set is not None:
@@ -164,12 +161,18 @@ class SequencedDecision:
             return Decision(answers, None)
         return Decision(answers, encode_producers(ProducerEntry(facts)), ProducerEntry(facts))
 
-    def _answer(self, index: int, error: str, outcome: NDArray[np.uint8] | None = None) -> None:
+    def _answer(
+        self,
+        index: int,
+        error: str,
+        outcome: NDArray[np.uint8] | None = None,
+        previous: int = 0,
+    ) -> None:
         producer = self._calls[index].producer
         epoch, mark = self._view.epoch(producer), self._view.mark(producer)
         if outcome is None:
             outcome = np.zeros((2, 0), np.uint8)
-        self._answers[index] = ProducerAnswer(error, epoch, mark, outcome)
+        self._answers[index] = ProducerAnswer(error, epoch, mark, outcome, previous)
 
     def _take(self, index: int, call: ProducerCall) -> None:
         view, producer = self._view, call.producer
@@ -185,9 +188,10 @@ class SequencedDecision:
         elif isinstance(call, SequencedCall):
             self._take_batch(index, call, mark)
         else:
-            if mark > view.mark(producer) or call.epoch > view.epoch(producer):
+            previous = view.epoch(producer)
+            if mark > view.mark(producer) or call.epoch > previous:
                 self._add(ProducerFact(producer, call.epoch, mark))
-            self._answer(index, "")
+            self._answer(index, "", previous=previous)
 
     def _mark(self, call: ProducerCall) -> int | None:
         return self._view.borne_out(call.producer, call.confirmed, call.own, call.known_mark)

@@ -35,6 +35,10 @@ class Keeper(Protocol):
     def missing(self) -> Collection[int]:
         """Those of them that cannot be read any more."""
 
+    @property
+    def epochs(self) -> Collection[int]:
+        """The epochs of its writers; the numbers that others gave stand for other batches."""
+
     def offset_known(self, offset: int) -> None:
         """The sequence of a batch is its number + ``offset``; nothing is sent before."""
 
@@ -82,6 +86,16 @@ def spool_behind(durable: int, spooled: int) -> FailedPrecondition:
         f"the server has batches up to {durable} of this producer, the spool those up to "
         f"{spooled}: it is not the latest",
         "SPOOL_BEHIND",
+    )
+
+
+def spool_overtaken(epoch: int, first: int, last: int) -> FailedPrecondition:
+    """Return the error for batches whose numbers a writer without this spool may have given too."""
+    return _failed(
+        f"a writer of epoch {epoch} used the producer's name without this spool: batches {first} "
+        f"to {last} of the server may be others than those of the spool",
+        "SPOOL_OVERTAKEN",
+        newest_epoch=str(epoch),
     )
 
 

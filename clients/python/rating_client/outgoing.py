@@ -44,6 +44,7 @@ def _delivery(
         raise ValueError("epoch: expected 1 or more")
     if spool is None:
         return SequencedDelivery(options, jitter, producer_id, chosen)
+    spool.set_epoch(chosen)  # before a server hears of it
     keeper = SpoolKeeper(spool)
     return SequencedDelivery(options, jitter, producer_id, chosen, keeper.first_sequence, keeper)
 

@@ -23,6 +23,7 @@ from rating_client.numbered import (
     batch_damaged,
     sequence_lost,
     spool_behind,
+    spool_overtaken,
 )
 from rating_client.options import WriterOptions
 from rating_client.values import RecordStatus
@@ -206,7 +207,7 @@ class SequencedDelivery(Delivery):
         if self._phase is _Phase.HANDSHAKE_SENT:
             self._note_sent_at = None
             self._phase = _Phase.OPEN
-            return self._shaken(answer.durable_sequence)
+            return self._shaken(answer.durable_sequence, answer.previous_epoch)
         results = []
         if answer.sequence:
             result = self.answered(answer, now)
@@ -216,13 +217,13 @@ class SequencedDelivery(Delivery):
         self._drop(answer.durable_sequence)
         return results
 
-    def _shaken(self, durable: int) -> list[BatchResult]:
+    def _shaken(self, durable: int, previous_epoch: int) -> list[BatchResult]:
         if self._offset is None:
             self._offset = durable
             if self._keeper is not None:
                 self._keeper.offset_known(durable)
         number = durable - self._offset
-        self._check_kept(number)
+        self._check_kept(number, previous_epoch)
         self._fetch_back(number)
         results = []
         while self._waiting and self._waiting[0].number <= number:
@@ -236,10 +237,15 @@ class SequencedDelivery(Delivery):
             self._keeper.durable(number)
         return results
 
-    def _check_kept(self, number: int) -> None:
+    def _check_kept(self, number: int, previous_epoch: int) -> None:
         """Refuse a spool that does not go with what the server has."""
         if self._keeper is None:
             return
+        own = previous_epoch in (0, self._epoch) or previous_epoch in self._keeper.epochs
+        if not own and self._taken < min(number, self._sent):
+            # Those batches may have been counted in part, or others in their place.
+            unknown = (self.sequence_of(self._taken + 1), self.sequence_of(number))
+            raise spool_overtaken(previous_epoch, *unknown)
         if number > self._sent:
             raise spool_behind(self.sequence_of(number), self.sequence_of(self._sent))
         lost = sorted(missing for missing in self._keeper.missing if missing > number)

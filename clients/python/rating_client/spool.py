@@ -35,6 +35,7 @@ KEPT_SECONDS = 600.0
 """How long a numbered batch is kept after it became durable: a failover may lose it (P13)."""
 _SEGMENT_BYTES = (64 << 10, 16 << 20)
 _SEGMENTS = 16
+_EPOCHS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class Spool:
     def _take_over(self, found: Contents) -> None:
         self.damage: tuple[SpoolDamage, ...] = tuple(found.damage)
         self.offset = found.offset
+        self.epochs = found.epochs[-_EPOCHS:]
+        """Epochs of the latest writers of this spool, the present one's included (P12)."""
         self._segments = deque(found.segments)
         self._places = found.places
         self.next_number = found.next_number
@@ -182,6 +185,15 @@ class Spool:
         self.offset = offset
         self.sync()
 
+    def set_epoch(self, epoch: int) -> None:
+        """Remember, for good, that a writer of this epoch uses the spool (P12)."""
+        self.epochs.append(epoch)
+        # A full disk is no reason not to send what is here; at worst SPOOL_OVERTAKEN comes where
+        # it need not.
+        with contextlib.suppress(SpoolFull):
+            self._append(frame_bytes(Kind.EPOCH, epoch, 0))
+            self.sync()
+
     def _append(self, data: bytes) -> tuple[Segment, int]:
         if self._broken is not None:
             raise self._broken
@@ -207,7 +219,7 @@ class Spool:
             segment = Segment(path, self._next_segment)
         except OSError as error:
             raise failed(f"creating {path}", error) from error
-        head = segment_head(self._producer_id, self.offset, self.next_number)
+        head = segment_head(self._producer_id, self.offset, self.next_number, self.epochs)
         try:
             segment.append(frame_bytes(Kind.SEGMENT, 0, 0, head))
             if self._options.spool_fsync != "none":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Contents:
     broken: set[int] = field(default_factory=set)
     """Loose batches that lack records, or that damaged bytes may belong to."""
     offset: int | None = None
+    epochs: list[int] = field(default_factory=list)
     next_number: int = 1
     next_segment: int = 1
     damage: list[SpoolDamage] = field(default_factory=list)
@@ -99,13 +100,16 @@ def segment_path(directory: Path, index: int) -> Path:
     return directory / f"{index:016}{_SUFFIX}"
 
 
-def segment_head(producer_id: str | None, offset: int | None, next_number: int) -> bytes:
+def segment_head(
+    producer_id: str | None, offset: int | None, next_number: int, epochs: Sequence[int]
+) -> bytes:
     """Return the body of a segment's first frame."""
     head = {
         "format": FORMAT,
         "producer_id": producer_id,
         "offset": offset,
         "next_number": next_number,
+        "epochs": list(epochs),
     }
     return json.dumps(head).encode()
 
@@ -156,6 +160,7 @@ class _Reader:
             Kind.BATCH: self._batch,
             Kind.ANSWERED: self._answered,
             Kind.OFFSET: self._offset,
+            Kind.EPOCH: self._epoch,
         }
 
     def read(self, path: Path, *, last: bool) -> None:
@@ -206,6 +211,7 @@ class _Reader:
             whose = "records with event ids" if owner is None else f"producer {owner!r}"
             raise _mismatch(self._directory, f"it holds what {whose} left")
         found.offset = head["offset"] if found.offset is None else found.offset
+        found.epochs += [epoch for epoch in head.get("epochs", ()) if epoch not in found.epochs]
         found.next_number = max(found.next_number, head["next_number"])
 
     def _record(self, frame: Frame) -> None:
@@ -224,6 +230,10 @@ class _Reader:
 
     def _offset(self, frame: Frame) -> None:
         self._found.offset = frame.number
+
+    def _epoch(self, frame: Frame) -> None:
+        if frame.number not in self._found.epochs:
+            self._found.epochs.append(frame.number)
 
 
 _NUMBERED = frozenset({Kind.RECORD, Kind.BATCH, Kind.ANSWERED})

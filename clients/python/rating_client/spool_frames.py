@@ -32,6 +32,8 @@ class Kind(IntEnum):
     """The batch of this number has the status of each record. No body."""
     OFFSET = 5
     """Sequence of a producer's batch = this number + the batch's (P12). No body."""
+    EPOCH = 6
+    """A writer of this epoch has opened the producer's spool (P12). No body."""
 
 
 @dataclass(frozen=True, slots=True)

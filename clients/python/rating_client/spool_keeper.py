@@ -37,6 +37,11 @@ class SpoolKeeper:
         """Those of them that cannot be read any more."""
         return self._missing
 
+    @property
+    def epochs(self) -> Collection[int]:
+        """The epochs of its writers, as far as they are remembered."""
+        return self._spool.epochs
+
     def offset_known(self, offset: int) -> None:
         """The sequence of a batch is its number + ``offset``: noted before any is sent."""
         self._spool.set_offset(offset - self._gone)

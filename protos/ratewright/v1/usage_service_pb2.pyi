@@ -160,7 +160,7 @@ class AttributeSet(_message.Message):
     def __init__(self, attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class IngestUsageResponse(_message.Message):
-    __slots__ = ("batch_number", "accepted_count", "duplicate_count", "conflict_count", "rejected_count", "retry_count", "statuses", "reasons", "sequence", "durable_sequence", "topology_revision")
+    __slots__ = ("batch_number", "accepted_count", "duplicate_count", "conflict_count", "rejected_count", "retry_count", "statuses", "reasons", "sequence", "durable_sequence", "topology_revision", "previous_epoch")
     BATCH_NUMBER_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +172,7 @@ class IngestUsageResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DURABLE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TOPOLOGY_REVISION_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_EPOCH_FIELD_NUMBER: _ClassVar[int]
     batch_number: int
     accepted_count: int
     duplicate_count: int
@@ -183,7 +184,8 @@ class IngestUsageResponse(_message.Message):
     sequence: int
     durable_sequence: int
     topology_revision: int
-    def __init__(self, batch_number: _Optional[int] = ..., accepted_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., conflict_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., retry_count: _Optional[int] = ..., statuses: _Optional[_Iterable[_Union[RecordStatus, str]]] = ..., reasons: _Optional[_Iterable[_Union[RejectReason, str]]] = ..., sequence: _Optional[int] = ..., durable_sequence: _Optional[int] = ..., topology_revision: _Optional[int] = ...) -> None: ...
+    previous_epoch: int
+    def __init__(self, batch_number: _Optional[int] = ..., accepted_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., conflict_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., retry_count: _Optional[int] = ..., statuses: _Optional[_Iterable[_Union[RecordStatus, str]]] = ..., reasons: _Optional[_Iterable[_Union[RejectReason, str]]] = ..., sequence: _Optional[int] = ..., durable_sequence: _Optional[int] = ..., topology_revision: _Optional[int] = ..., previous_epoch: _Optional[int] = ...) -> None: ...
 
 class UsageRecord(_message.Message):
     __slots__ = ("event_id", "customer", "meter", "quantity", "event_time", "dimensions", "attributes", "retraction")

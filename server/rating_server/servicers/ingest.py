@@ -114,7 +114,9 @@ class IngestStream:
         self._keeper = asyncio.create_task(self._sequenced.keep_up())
         self._keeper.add_done_callback(lambda _: self._failed.set())
         return pb.IngestUsageResponse(
-            batch_number=request.batch_number, durable_sequence=self._sequenced.durable
+            batch_number=request.batch_number,
+            durable_sequence=self._sequenced.durable,
+            previous_epoch=self._sequenced.previous_epoch,
         )
 
     async def _take(self, cut: CutRequest) -> pb.IngestUsageResponse:

@@ -24,7 +24,9 @@ MARK_INTERVAL_S = 5.0
 class SequencedStream:
     """One opened stream; see `open_stream`."""
 
-    def __init__(self, context: Context, stream: ProducerStream) -> None:
+    def __init__(self, context: Context, stream: ProducerStream, previous_epoch: int) -> None:
+        self.previous_epoch = previous_epoch
+        """The epoch that numbered batches before this stream; 0: none, or not in all shards."""
         self._context = context
         self._stream = stream
         self._turn = asyncio.Lock()
@@ -105,7 +107,8 @@ async def open_stream(
     async def tell(call: ProducerCall) -> list[ProducerAnswer]:
         return await _submit_all(context, [(shard, call) for shard in shards], producer, epoch)
 
-    await tell(opening.fence())
+    # An epoch numbers no batch before it stands in all shards: the least is one that may have.
+    previous = min(answer.previous for answer in await tell(opening.fence()))
     states = await asyncio.gather(
         *(reach(store.ask(shard, opening.question())) for shard in shards)
     )
@@ -118,7 +121,7 @@ async def open_stream(
     settle = opening.settle(states)
     if settle is not None:
         marks = [answer.mark for answer in await tell(settle)]
-    return SequencedStream(context, ProducerStream(producer, epoch, marks))
+    return SequencedStream(context, ProducerStream(producer, epoch, marks), previous)
 
 
 async def _submit_all(

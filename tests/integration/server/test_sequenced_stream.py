@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -10,6 +11,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from ratewright.v1 import usage_service_pb2 as usage
+from rating_client import Client, UsageRecord, WriterClosed, WriterOptions
 
 JANUARY_US = 1_767_225_600_000_000
 CUSTOMERS = [f"numbered-{number}" for number in range(6)]
@@ -144,6 +146,39 @@ def test_start_anew_begins_behind_the_highest(ready):
     assert wire.open("p-anew", 2, start_anew=True) == 3
     assert wire.ask(batch=batch(5), sequence=4).accepted_count == 1
     wire.end()
+
+
+def test_a_spool_whose_name_was_used_elsewhere_is_no_proof(ready, tmp_path):
+    """Batches under numbers that a writer without this spool may have given are never called
+    DUPLICATE; a spool of which all was answered goes on.
+    """
+    options = WriterOptions(batch_records=2, backoff_initial_seconds=0.001)
+    record = UsageRecord(
+        event_id="",
+        customer=CUSTOMERS[0],
+        meter="numbered-tokens",
+        event_time=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+    def write(records: int, spool: str, target: str = ready.target, timeout: float = 20.0):
+        with Client(target) as client:
+            place = tmp_path / spool
+            writer = client.ingest(producer_id="elsewhere", options=options, spool_dir=place)
+            for _ in range(records):
+                writer.write(record)
+            return writer.close(timeout)
+
+    before = total(ready)
+    assert write(2, "one").counted == 2
+    with pytest.raises(TimeoutError):
+        write(4, "one", "127.0.0.1:1", 0.1)
+    assert write(2, "two").counted == 2
+    with pytest.raises(WriterClosed) as caught:
+        write(0, "one")
+    assert caught.value.reason == "SPOOL_OVERTAKEN"
+    assert caught.value.metadata["newest_epoch"]
+    assert write(2, "two").counted == 2
+    assert total(ready) == before + 6
 
 
 def test_a_later_epoch_fences_the_earlier_one_off(ready):

@@ -9,7 +9,6 @@ from rating_core.metering.contract_usage import (
     PlanNotLoaded,
     PlanOf,
     contract_usage,
-    has_late_usage,
 )
 from rating_core.metering.directory import DirectoryView
 from rating_core.metering.finalize import ContractState
@@ -92,7 +91,7 @@ def contract_answer(
     answer = ContractAnswer(subscription, span.start, span.end, version=version, token=token)
     statement = account.statement_of(span.start)
     if question.correction:
-        if statement is None or not has_late_usage(subscription, account, counters):
+        if statement is None:
             return answer
     elif statement is not None:
         return ContractAnswer(

@@ -109,18 +109,6 @@ def first_period(
     return target if start >= target.start else period_at(subscription, start)
 
 
-def has_late_usage(
-    subscription: Subscription, account: Account, counters: CustomerCounters
-) -> bool:
-    """Return whether records of finalised periods wait for a statement (S9.3)."""
-    return any(
-        counters.changed(part.start, account.settled)
-        for one in account.statements
-        if one.period
-        for part in period_at(subscription, one.start).parts
-    )
-
-
 def _part(
     subscription: Subscription,
     part: PartSpan,

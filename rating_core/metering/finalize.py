@@ -28,7 +28,6 @@ from rating_core.metering.contract_usage import (
     PlanNotLoaded,
     PlanOf,
     contract_usage,
-    has_late_usage,
 )
 from rating_core.metering.customer_counters import CustomerCounters
 from rating_core.metering.entry import ControlEntry
@@ -223,7 +222,7 @@ def _finalize(call: FinalizePeriod, state: ContractState, now: int) -> Outcome:
         value = {"version": known.version, "number": known.number}
         return ControlAnswer(True, "", value, replayed=True), None
     if call.correction:
-        if known is None or not has_late_usage(subscription, account, state.counters):
+        if known is None:
             raise _Refusal("NOTHING_TO_CORRECT")
     else:
         next_start = account.closed_until

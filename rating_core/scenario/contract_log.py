@@ -259,12 +259,13 @@ class ContractLog:
             )
         if answer.statement is not None:
             return self._final[answer.statement.version].statement
-        if answer.usage is None:
+        rated = () if answer.usage is None else rate_contract(answer.usage)
+        if not rated:
             made = [f for f in self._final.values() if f.correction and f.subscription_id == name]
             if not made:
                 raise NotFound("there is nothing to correct")
             return made[-1].statement
-        return rate_contract(answer.usage)[-1].statement
+        return rated[-1].statement
 
     def _holder(self, grant_id: str) -> str | None:
         """Return the id of the subscription that a grant belongs to."""

@@ -18,7 +18,7 @@ _MESSAGES = {
     "PERIOD_NOT_FOUND": "no billing period of the subscription starts at that instant",
     "PERIOD_NOT_NEXT": "periods are finalised in order, and an earlier one is not finalised yet",
     "PERIOD_NOT_ENDED": "the period may not be finalised yet",
-    "NOTHING_TO_CORRECT": "nothing came after the subscription's last period was finalised",
+    "NOTHING_TO_CORRECT": "what came after the last period was finalised changes no amount",
     "GRANT_NOT_FOUND": "the subscription has no such grant",
     "ID_RESERVED": "this id is reserved",
     "ID_TAKEN": "a charge or commitment of the plan has this id",

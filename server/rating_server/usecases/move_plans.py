@@ -33,6 +33,8 @@ async def keep_moving(context: Context) -> None:
             await finish_moves(context)
         except Failure as failure:
             _log.debug("moves of plan versions wait: %s", failure.message)
+        except Exception:  # noqa: BLE001 - it must not end the looks that follow
+            _log.exception("moves of plan versions wait")
         await asyncio.sleep(INTERVAL_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,10 @@ from rating_core.metering.row_keys import RowKeys, customer_part_key
 from rating_core.metering.shard_state import Folds
 from rating_core.metering.standing import StagedRecords
 from rating_core.metering.subscription import RECOUNT
-from rating_core.metering.subscription_calls import Counted
+from rating_core.metering.subscription_calls import Counted, NewerOf
+
+_RECENT_ROWS = 20_000
+"""Most records that are kept after their commit, below a megabyte a shard."""
 
 
 def add_entry(
@@ -67,6 +71,42 @@ def entry_of_customer(
         named = entry.facts.get("customer", customer)
         return entry if named == customer else None
     return None
+
+
+class RecentRecords:
+    """The records committed last, kept for a moment: changes dated back look for them (S8.6).
+
+    Whoever counts a customer anew has read the log up to a version; what came since is here, so
+    that records which never pause cannot keep a change from being made.
+    """
+
+    def __init__(self, version: int = 0) -> None:
+        self._entries: deque[tuple[int, RecordsEntry]] = deque()
+        self._rows = 0
+        self._known_from = version
+
+    def note(self, entry: RecordsEntry, version: int) -> None:
+        """Take an entry that was committed at ``version``; old ones go."""
+        self._entries.append((version, entry))
+        self._rows += len(entry)
+        while self._rows > _RECENT_ROWS and len(self._entries) > 1:
+            self._known_from, gone = self._entries.popleft()
+            self._rows -= len(gone)
+
+    def newer(self, head: int, staged: Sequence[object], version: int) -> list[RecordsEntry] | None:
+        """Return the records after ``version``, committed and staged; ``None`` if some are gone.
+
+        ``staged``: the entries in flight behind version ``head``, each to become the next one.
+        """
+        if version < self._known_from:
+            return None
+        committed = [entry for at, entry in self._entries if at > version]
+        flying = [
+            entry.entry
+            for at, entry in enumerate(staged, head + 1)
+            if at > version and isinstance(entry, StagedRecords)
+        ]
+        return committed + flying
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +162,7 @@ class InFlight:
             partial(customer_part_key, self.folds.hash_key, customer),
         )
 
-    def counted(self, customer: str) -> Counted:
+    def counted(self, customer: str, newer: NewerOf) -> Counted:
         """Return what is known of when a customer was counted (S8.6)."""
         number = self.folds.directory.numbers.get(customer)
         last, version, staged = None, 0, False
@@ -133,4 +173,4 @@ class InFlight:
             if instants.size:
                 staged = True
                 last = int(instants.max()) if last is None else max(last, int(instants.max()))
-        return Counted(last, version, staged)
+        return Counted(last, version, staged, newer)

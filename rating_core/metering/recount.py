@@ -8,7 +8,7 @@ absolute, so nothing that was counted before shines through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -76,6 +76,14 @@ class Recount:
             taken, keys, version, number_of=lambda _: 0, bands_of=partial(bands_at, self._contract)
         )
 
+    def resume(self, recount: RecountedParts) -> None:
+        """Go on from what was counted before, in place of what is counted here so far."""
+        facts = {"since": recount.since, "last": recount.last, "parts": recount.parts}
+        self._last, self.version = recount.last, recount.version
+        apply_recount(
+            self._counters, _SCRATCH_KEY, self._customer, 0, self._contract, facts, self.version
+        )
+
     def passed(self, version: int) -> None:
         """Note that the log was read up to ``version``."""
         self.version = max(self.version, version)
@@ -112,6 +120,17 @@ class Recount:
             contract=facts_of(self._contract),
             parts=sorted(parts, key=_start_of),
         )
+
+
+def continued(
+    recount: RecountedParts, contract: Contract, entries: Iterable[RecordsEntry]
+) -> RecountedParts:
+    """Return a recount with the records of later entries, in the order of the log (S8.6)."""
+    fold = Recount(contract, recount.since)
+    fold.resume(recount)
+    for entry in entries:
+        fold.add(entry, fold.version + 1)
+    return fold.parts()
 
 
 def _start_of(part: Mapping[str, Any]) -> int:

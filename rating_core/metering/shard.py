@@ -32,11 +32,7 @@ from rating_core.metering.calls import (
     StateDigest,
     Subscription,
 )
-from rating_core.metering.contract_state import (
-    account_answer,
-    contract_answer,
-    contract_state,
-)
+from rating_core.metering.contract_state import account_answer, contract_answer, contract_state
 from rating_core.metering.contract_usage import PlanOf, no_plan
 from rating_core.metering.controls import decide_control
 from rating_core.metering.counter_hashes import CounterHashes
@@ -46,16 +42,17 @@ from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.entry import ControlEntry, decode_body, encode_control, encode_records
 from rating_core.metering.finalize import ContractState
 from rating_core.metering.id_index import IdIndex, find_ids
-from rating_core.metering.in_flight import InFlight, add_entry, apply_control, entry_of_customer
+from rating_core.metering.in_flight import (
+    InFlight,
+    RecentRecords,
+    add_entry,
+    apply_control,
+    entry_of_customer,
+)
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.ledger import Ledger
 from rating_core.metering.ledger_calls import GetAccount, GetContract, LedgerCall
-from rating_core.metering.producers import (
-    GetProducer,
-    ProducerEntry,
-    Producers,
-    ProducerView,
-)
+from rating_core.metering.producers import GetProducer, ProducerEntry, Producers, ProducerView
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
 from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.row_keys import RowKeys, entry_keys
@@ -132,6 +129,7 @@ class UsageShard:
         """Return to the empty log: version 0, EMPTY_TOKEN, now 0, nothing staged."""
         self.version, self.token, self.now = 0, EMPTY_TOKEN, 0
         self.ids = IdIndex()
+        self._recent = RecentRecords()
         self._counters = Counters()
         self._directory = Directory(self.hash_key)
         self._hashes = CounterHashes()
@@ -240,7 +238,9 @@ class UsageShard:
         return contract_state(self._in_flight(), staged, *name, now, self._plan_of, version)
 
     def _counted(self, customer: str) -> Counted:
-        return self._in_flight().counted(customer)
+        staged = [entry for entry, _ in self._staged]
+        newer = partial(self._recent.newer, self.version, staged)
+        return self._in_flight().counted(customer, newer)
 
     def _in_flight(self) -> InFlight:
         return InFlight(self._folds(), self._staged_records(), self._staged_controls())
@@ -315,6 +315,7 @@ class UsageShard:
             else:
                 self.ids.insert(keys.identities, now, self._directory.settings.window_us)
             add_entry(self._counters, self._directory, entry, keys, version, ())
+            self._recent.note(entry, version)
         self.ids.expire(now, self._directory.settings.window_us)
         self.version, self.token, self.now = version, token, now
 
@@ -366,6 +367,7 @@ class UsageShard:
         self._directory, self.ids, self._counters = folds.directory, folds.ids, folds.counters
         self._producers, self._ledger = folds.producers, folds.ledger
         self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now
+        self._recent = RecentRecords(self.version)
 
     # --- grouping and folding --------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ brings them re-split; whatever a finalised period holds stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,8 @@ from rating_core.metering.decide import FUTURE_US
 from rating_core.metering.directory import DirectoryView
 from rating_core.metering.entry import ControlEntry
 from rating_core.metering.parts import part_at
+from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.recount import continued
 from rating_core.metering.subscription import (
     CANCEL_SUBSCRIPTION,
     CHANGE_PLAN,
@@ -47,17 +49,22 @@ SUBSCRIPTION_CALLS = (CreateSubscription, ChangePlan, CancelSubscription, Migrat
 Outcome = tuple[ControlAnswer, ControlEntry | None]
 
 
+NewerOf = Callable[[int], Sequence[RecordsEntry] | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """What is known of when a customer was counted.
 
     ``last``: the latest event time ever counted, µs, ``None`` for none; ``version``: of the last
-    change of its counters; ``staged``: whether records of it are in flight.
+    change of its counters; ``staged``: whether records of it are in flight;
+    ``newer``: the records after a version, if they are at hand.
     """
 
     last: int | None
     version: int
     staged: bool
+    newer: NewerOf
 
 
 CountedOf = Callable[[str], Counted]
@@ -217,8 +224,12 @@ def _checked(
         return ControlAnswer(True, "", entry.value), entry
     fits = recount is not None and recount.since == since
     fits = fits and recount is not None and _borders(recount.contract) == _borders(facts_of(after))
-    if recount is None or not fits or counted.staged or counted.version > recount.version:
-        # The log may hold more records by now: whoever asked reads on, and asks again.
+    newer = counted.newer(recount.version) if recount is not None and fits else None
+    behind = recount is not None and (counted.staged or counted.version > recount.version)
+    if recount is not None and behind and newer is not None:
+        recount = continued(recount, after, newer)
+    elif recount is None or not fits or behind:
+        # The log holds more records by now: whoever asked reads on, and asks again.
         needed = {"instant": instant, "since": since, "contract": facts_of(after)}
         return refused("RECOUNT_NEEDED", **needed)
     carried = {

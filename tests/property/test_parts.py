@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import random
+from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from rating_core.catalog import Aggregation, BillingPeriod, LateUsage, Meter
+from rating_core.catalog import (
+    Aggregation,
+    BillingPeriod,
+    Charge,
+    ChargeModel,
+    LateUsage,
+    Meter,
+    Plan,
+    Rounding,
+)
 from rating_core.metering.batch import RecordBatch, RecordStatus, RejectReason
 from rating_core.metering.calls import (
     DAY_US,
     CancelSubscription,
     ChangePlan,
-    ClosePeriod,
     Configure,
     CreateSubscription,
     GetCounters,
@@ -25,6 +34,7 @@ from rating_core.metering.calls import (
     StateDigest,
 )
 from rating_core.metering.entry import decode_body
+from rating_core.metering.ledger_calls import FinalizePeriod
 from rating_core.metering.parts import part_at, period_at, periods_from, spans_from
 from rating_core.metering.protocol import Decision
 from rating_core.metering.shard import UsageShard
@@ -42,11 +52,22 @@ METERS = {
 }
 
 
+PLAN = Plan(
+    id="plan",
+    currency="USD",
+    billing_period=BillingPeriod.MONTH,
+    rounding=Rounding(scale=2),
+    meters=tuple(METERS.values()),
+    charges=(Charge(id="calls", model=ChargeModel.PER_UNIT, meter="calls", unit_price=Decimal(1)),),
+)
+
+
 class Machine:
     """A shard whose calls are committed at once; ``bodies`` is its log."""
 
     def __init__(self, now=NOW):
-        self.shard, self.bodies, self.now = UsageShard(KEY, METERS.get), [], now
+        self.shard = UsageShard(KEY, METERS.get, plan_of=lambda _: PLAN)
+        self.bodies, self.now = [], now
 
     def run(self, *calls):
         """Decide calls together, commit, and return the first answer."""
@@ -250,9 +271,7 @@ def test_late_usage_is_judged_by_the_plan_of_its_part():
     period = BillingPeriod.MONTH
     machine.run(change("acme", "main", middle, period, late_usage=LateUsage.ADJUST))
     machine.run(RecordCall(batch_of(["acme"], [JANUARY, middle], "early")))
-    closed = machine.run(ClosePeriod(customer="acme", period_start=JANUARY))
-    assert closed.ok
-    assert [fact.get("part_start") for fact in closed.value["counters"]] == [None, middle]
+    assert machine.run(FinalizePeriod(customer="acme", period_start=JANUARY)).ok
     late = machine.run(RecordCall(batch_of(["acme"], [middle - 1, middle], "late")))
     assert late.reason.tolist() == [RejectReason.PERIOD_CLOSED, 0]
     assert machine.shard.query(GetCounters("acme", middle)).counters[0].value == 2

@@ -52,7 +52,7 @@ class EndedCall:
 def test_the_servers_status_is_told(order: str) -> None:
     """Whichever of the two comes first, the caller is told what the server said."""
 
-    async def run() -> RatewrightError:
+    async def run() -> RatewrightError | None:
         call = EndedCall()
         status = StreamStatus(call)
         if order == "failed write first":
@@ -69,10 +69,22 @@ def test_the_servers_status_is_told(order: str) -> None:
     assert "no such column" in str(error)
 
 
+def test_a_stream_that_ended_well_has_no_error() -> None:
+    """A write that met a good end is no error of the stream."""
+
+    async def run() -> RatewrightError | None:
+        call = EndedCall()
+        status = StreamStatus(call)
+        call.end((grpc.StatusCode.OK, ""))
+        return await status.error(call.end(FAILED_WRITE))
+
+    assert asyncio.run(run()) is None
+
+
 def test_a_failed_write_without_a_status_is_told_as_it_is() -> None:
     """No status in a second: gRPC's own error, and no endless wait."""
 
-    async def run() -> RatewrightError:
+    async def run() -> RatewrightError | None:
         call = EndedCall()
         status = StreamStatus(call)
         return await status.error(call.end(FAILED_WRITE))

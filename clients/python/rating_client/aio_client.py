@@ -304,7 +304,9 @@ class AsyncClient(AsyncSubscriptionMethods):
             async for answer in call:
                 yield stream.answer(answer)
         except grpc.RpcError as error:
-            raise await status.error(error) from error
+            failed = await status.error(error)
+            if failed is not None:
+                raise failed from error
         finally:
             call.cancel()
         sent.check()

@@ -42,10 +42,11 @@ class StreamStatus:
             self._sent = status
             self._came.set()
 
-    async def error(self, met: grpc.RpcError) -> RatewrightError:
+    async def error(self, met: grpc.RpcError) -> RatewrightError | None:
         """Return the error of the stream whose reader met ``met``: the server's, where it sent one.
 
-        Waits up to a second where the write failed before the status was read.
+        ``None``: the server ended the stream well, and only a write that met the end failed. Waits
+        up to a second where the write failed before the status was read.
         """
         if not _is_failed_write(met):
             return error_from_rpc(met)
@@ -54,7 +55,9 @@ class StreamStatus:
                 await self._came.wait()
         except TimeoutError:
             return error_from_rpc(met)
-        return error_from_rpc(self._sent or met)
+        if self._sent is None or self._sent.code() is grpc.StatusCode.OK:
+            return None
+        return error_from_rpc(self._sent)
 
 
 def _is_failed_write(error: Any) -> bool:

@@ -321,7 +321,7 @@ class AsyncUsageWriter:
                 self._room.notify()
                 self._report(results)
         except grpc.RpcError as error:
-            return await status.error(error)
+            return await status.error(error) or stream_ended()
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - handed to the background task

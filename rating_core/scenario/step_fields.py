@@ -130,13 +130,14 @@ class StepReader:
             return ""
         return text
 
-    def id_list(self, key: str, known: Collection[str], reason: str) -> tuple[str, ...]:
-        """Return a list of ids out of ``known``."""
+    def charges(self, key: str) -> tuple[str, ...]:
+        """Return a list of ids of charges; beside faulty plans any."""
         names = []
+        known = None if self.names.plans is None else self.names.charges
         for spot, item in self.fields.items(key, at_most=COVERS_MAX) or []:
-            if not isinstance(item, str) or item not in known:
-                message = f"expected one of {listed(known)}, got {shown(item)}"
-                self.faults.add(spot, reason, message)
+            if not isinstance(item, str) or (known is not None and item not in known):
+                message = f"expected one of {listed(known or ())}, got {shown(item)}"
+                self.faults.add(spot, "UNKNOWN_CHARGE", message)
             else:
                 names.append(item)
         return tuple(names)
@@ -248,7 +249,7 @@ def _grant(step: StepReader) -> Action:
         effective=effective,
         expires=expires,
         priority=PRIORITY_DEFAULT if priority is None else priority,
-        covers=step.id_list("covers", step.names.charges, "UNKNOWN_CHARGE"),
+        covers=step.charges("covers"),
         create_time=step.at,
     )
     return GrantCredit(grant)
@@ -285,7 +286,7 @@ def _promote(step: StepReader) -> Action:
         kind=kind or PromotionKind.PERCENT_OFF,
         value=value if value is not None else ZERO,
         instant=step.at,
-        charges=step.id_list("charges", step.names.charges, "UNKNOWN_CHARGE"),
+        charges=step.charges("charges"),
         periods=periods,
         until=until,
     )

@@ -139,7 +139,8 @@ def test_ids_are_one_name_space(document_of: Make) -> None:
 
 def test_faults_of_plans_hide_what_depends_on_them(document_of: Make) -> None:
     """Beside a faulty plan nothing is said of what steps refer to, which could not be known."""
-    document = document_of({"change_plan": {"plan": "b"}})
+    grant = {"id": "g", "amount": "1", "covers": ["seats"]}
+    document = document_of({"change_plan": {"plan": "b"}}, {"grant": grant})
     document["plans"][0]["charges"][0]["unit_price"] = "-1"
     assert faults(document) == [("plans[0].charges[0].unit_price", "NEGATIVE")]
 

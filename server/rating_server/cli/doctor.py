@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rating_server.cli.failure import CommandError, bad_input
+from rating_server.cli.failure import CommandError
 from rating_server.cli.output import format_option, print_json, print_rows
-from rating_server.cli.store_access import StorePlace, embedded, location_options
+from rating_server.cli.store_access import (
+    StorePlace,
+    embedded,
+    location_options,
+    require_data_directory,
+)
 
 if TYPE_CHECKING:
     from rating_server.store.findings import Finding
@@ -84,9 +89,8 @@ async def _examine(place: StorePlace, ack_level: str, replicas: int, trust: bool
 
     found: list[Finding] = []
     archive = place.archive
+    require_data_directory(place)
     if not place.redis_url:
-        if not place.data_dir.is_dir():
-            raise bad_input(f"{place.data_dir}: no such data directory; is --redis-url meant?")
         found += examine_directory(place.data_dir)
         own = place.data_dir / "archive"
         archive = archive or (str(own) if own.is_dir() else "")

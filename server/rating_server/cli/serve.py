@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 from rating_server.cli.failure import CommandError, bad_input
 from rating_server.settings import Settings, quiet_grpc
 
+_LAST_PORT = 65_535
 _PREFIX = str(Settings.model_config.get("env_prefix", ""))
 
 
@@ -67,6 +68,9 @@ def read_settings(given: dict[str, Any]) -> Settings:
 
 def _serve(**given: Any) -> None:
     settings = read_settings(given)
+    if settings.port and settings.port + settings.workers - 1 > _LAST_PORT:
+        wanted = f"{settings.workers} from port {settings.port} on"
+        raise bad_input(f"--workers: {wanted}: there is none above {_LAST_PORT}")
     quiet_grpc()
     from rating_server.bootstrap import run
     from rating_server.ports import StoreError, StoreRefused

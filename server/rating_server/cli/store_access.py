@@ -108,6 +108,16 @@ def run(body: Coroutine[Any, Any, Any]) -> Any:
         raise CommandError(f"the store does not answer: {error}") from None
 
 
+def require_data_directory(place: StorePlace) -> None:
+    """Bad input unless a URL is given or the data directory has a store, so that none is made."""
+    if place.redis_url:
+        return
+    if not place.data_dir.is_dir():
+        raise bad_input(f"{place.data_dir}: no such data directory; is --redis-url meant?")
+    if not (place.data_dir / "store").is_dir():
+        raise bad_input(f"{place.data_dir}: not a data directory, it has no store in it")
+
+
 @contextlib.asynccontextmanager
 async def opened(place: StorePlace) -> AsyncIterator[StoreAccess]:
     """Yield access to the store; an embedded one that does not run is started meanwhile."""
@@ -115,8 +125,7 @@ async def opened(place: StorePlace) -> AsyncIterator[StoreAccess]:
     from rating_server.store.archive_place import open_archive
     from rating_server.store.log_reader import read_initialised
 
-    if not place.redis_url and not place.data_dir.is_dir():
-        raise bad_input(f"{place.data_dir}: no such data directory; is --redis-url meant?")
+    require_data_directory(place)
     async with contextlib.AsyncExitStack() as stack:
         url = place.redis_url or await stack.enter_async_context(embedded(place.data_dir))
         options = LinkOptions(url=lambda: url)

@@ -54,6 +54,7 @@ FILES = {
     "dear.yaml": PLAN.replace('"0.1"', '"999999999999999"'),
 }
 SERVER = ("--target", "127.0.0.1:1")
+NOT_DATA = "hollow: not a data directory, it has no store in it"
 MAPPED = ("--time", "at", "--meter", "calls=calls", "--customer", "acme")
 
 CASES = [
@@ -337,6 +338,16 @@ CASES = [
         ["serve", "--acceptance-window", "7"],
         2,
         "--acceptance-window: expected a duration such as 7d, 36h, 90m, or `unlimited`, got '7'",
+    ),
+    (
+        "serve-ports",
+        ["serve", "--workers", "3", "--port", "65534"],
+        2,
+        "--workers: 3 from port 65534 on: there is none above 65535",
+    ),
+    *(
+        (f"{command}-elsewhere", [command, "--data-dir", "hollow"], 2, NOT_DATA)
+        for command in ("verify", "rebuild", "doctor")
     ),
     ("store-absent", ["store", "stop", "--data-dir", "none"], 1, "none: no such data directory"),
     ("demo-keep", ["demo", "--keep", "."], 2, "--keep: . exists already"),

@@ -3,8 +3,8 @@
 It prices all periods of a contract from its first one, none of them finalised, on meters of kind
 sum in calendar months, and keeps what the rules speak of (all L of a term, all that was put off,
 all that was booked) as lists, where `contract.rate` hands on one state from period to period.
-Not in it: hourly commitments, tier windows with promotions, grants that cover some charges, and, at
-stage `statement`, what is booked over several periods.
+Not in it: hourly commitments, grants that cover some charges, and, at stage `statement`, what is
+booked over several periods.
 """
 
 from __future__ import annotations
@@ -162,7 +162,9 @@ def _add_charge(
     if charge.discount_percent:
         line("discount", charge.id, model, listed)
     at_zero = model if charge.model is ChargeModel.FLAT_FEE else _model(part, charge, (), factor)
-    left = listed
+    booked_list = booked[charge.id, "model"] + booked[charge.id, "discount"]
+    left = max(listed - booked_list * lines.unit, ZERO)
+    promoted = listed + booked[charge.id, "promotion"] * lines.unit
     for promotion in mine:
         if promotion.kind is PromotionKind.PERCENT_OFF:
             off = left * Fraction(promotion.value) / 100
@@ -175,11 +177,12 @@ def _add_charge(
         else:
             continue
         off = min(off, left)
-        line(promotion.id, promotion.id, left, left - off)
-        left -= off
-    highest = maximum_amount(charge, left)
+        amount = lines.add(promotion.id, promoted, promoted - off)
+        written["promotion"] = written.get("promotion", ZERO) + amount
+        promoted, left = promoted - off, left - off
+    highest = maximum_amount(charge, promoted)
     if charge.maximum_amount is not None:
-        line("maximum", charge.id, left, highest)
+        line("maximum", charge.id, promoted, highest)
     lowest = minimum_amount(charge, highest)
     if charge.prorate_minimum and charge.minimum_amount is not None:
         lowest = max(highest, Fraction(charge.minimum_amount) * _share(part))

@@ -16,7 +16,7 @@ from rating_core.pipeline import is_priced_by_rows, rate_statement
 from rating_core.statement import Statement
 from rating_core.usage import counters_from_usage
 
-PLANS = 20
+PLANS = 12
 USAGES = 2
 MONTH = 31 * 86_400_000_000
 

@@ -285,20 +285,20 @@ class ContractMaker:
         return replace(other, id="second", charges=charges, commitments=commitments)
 
     def promotion(self, index: int, plan: Plan, start: int) -> Promotion:
-        """Return a random promotion of charges without a tier window."""
+        """Return a random promotion of some charges, or of all."""
         random = self.random
         kind = random.choice(list(PromotionKind))
         value = {
             PromotionKind.ALLOWANCE_MULTIPLIER: Decimal(random.choice([2, 3])),
             PromotionKind.AMOUNT_OFF: self.amount(20),
         }.get(kind, Decimal(random.choice([10, 50, 100])))
-        open_charges = [c.id for c in plan.charges if c.tier_window is None]
+        count = random.randint(0, len(plan.charges))
         return Promotion(
             id=f"promotion-{index}",
             kind=kind,
             value=value,
             instant=start + random.randint(-20, 90) * DAY,
-            charges=tuple(random.sample(open_charges, random.randint(1, len(open_charges)))),
+            charges=tuple(c.id for c in random.sample(plan.charges, count)),
             periods=random.choice([None, 1, 2]),
             until=random.choice([None, start + random.randint(10, 120) * DAY]),
         )
@@ -342,21 +342,15 @@ class ContractMaker:
             if high - low > 2 * DAY:
                 phases.append((low + random.randint(1, (high - low) // DAY - 1) * DAY, None))
                 phases[1] = (phases[1][0], self.changed(plan))
-        windowed = all(c.tier_window is not None for _, p in phases for c in p.charges)
-        promotions = [] if windowed else range(random.choice([0, 0, 1, 2]))
-        open_plan = max(
-            (p for _, p in phases), key=lambda p: sum(c.tier_window is None for c in p.charges)
-        )
+        promotions = range(random.choice([0, 0, 1, 2]))
         end = bare.span(bare.months - 1)[1]
-        made = [self.promotion(index, open_plan, start) for index in promotions]
-        closed = {c.id for _, p in phases for c in p.charges if c.tier_window is not None}
         names = [charge.id for charge in plan.charges][:1] if covers else []
         return replace(
             bare,
             phases=tuple(phases),
             events=self.events(start, end, random.randint(0, 8)),
             grants=tuple(self.grant(n, start, names) for n in range(random.choice([0, 1, 3]))),
-            promotions=tuple(one for one in made if not closed & set(one.charges)),
+            promotions=tuple(self.promotion(index, plan, start) for index in promotions),
         )
 
 

@@ -19,7 +19,7 @@ from rating_core.statement import Line, LineKind, SliceKind
 from rating_core.units import RoundingStage
 
 SETTINGS = settings(
-    max_examples=40,
+    max_examples=25,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

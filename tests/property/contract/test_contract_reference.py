@@ -14,7 +14,7 @@ from rating_core.statement import LineKind, Statement
 from rating_core.units import RoundingStage
 
 SETTINGS = settings(
-    max_examples=80,
+    max_examples=50,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

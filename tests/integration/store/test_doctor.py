@@ -106,7 +106,7 @@ def test_a_store_that_is_down_is_one_line_without_its_password(free_port, capsys
 def test_a_data_directory_is_looked_at(tmp_path, capsys) -> None:
     """Rights that let others in, and the lock; the embedded store is started meanwhile."""
     data = tmp_path / "data"
-    data.mkdir(mode=0o755)
+    (data / "store").mkdir(parents=True)  # as of a server that was never started again
     data.chmod(0o755)
     found = {finding.check: finding for finding in examine_directory(data)}
     assert found["rights"].state is State.WARN

@@ -103,6 +103,7 @@ class Spool:
         first = min(self._places, default=self.next_number)
         everything = range(first, self.next_number) if numbered else sorted(self._places)
         self.first_number = first
+        self._released = first - 1
         self.leftovers = [
             Leftover(
                 number,

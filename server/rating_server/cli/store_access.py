@@ -96,7 +96,7 @@ def run(body: Coroutine[Any, Any, Any]) -> Any:
     from rating_core.errors import LogCorrupt
     from rating_server.ports import StoreError, StoreRefused
     from rating_server.store.archive_place import ArchiveUnusable
-    from rating_server.store.connection import CONNECTION_ERRORS
+    from rating_server.store.connection import CONNECTION_ERRORS, words_of
 
     try:
         return asyncio.run(body)
@@ -105,7 +105,7 @@ def run(body: Coroutine[Any, Any, Any]) -> Any:
     except (StoreError, LogCorrupt, ArchiveUnusable) as error:
         raise CommandError(str(error)) from None
     except (*CONNECTION_ERRORS, TimeoutError) as error:
-        raise CommandError(f"the store does not answer: {error}") from None
+        raise CommandError(f"the store does not answer: {words_of(error)}") from None
 
 
 def require_data_directory(place: StorePlace) -> None:

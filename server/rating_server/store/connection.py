@@ -25,6 +25,11 @@ CONNECTION_ERRORS = (RedisError, OSError, AttributeError, EOFError, ReplyUnreada
 """All that a lost node can surface as; redis-py raises AttributeError for a closed stream."""
 
 
+def words_of(error: BaseException) -> str:
+    """Return an error in one line; one of time has no words of its own."""
+    return " ".join(str(error).split()) or "nothing came in time"
+
+
 def open_connection(url: str, connect_timeout: float) -> Connection:
     """Return an unconnected redis-py connection: raw bytes, no retries, no health checks.
 

@@ -38,6 +38,7 @@ from rating_server.store.connection import (
     establish,
     open_connection,
     parse_info,
+    words_of,
 )
 from rating_server.store.data_directory import DataDirectory, is_locked
 from rating_server.store.findings import Finding, State
@@ -85,8 +86,8 @@ async def examine_store(
 
 
 def _silent(check: str, where: str, error: BaseException) -> Finding:
-    words = " ".join(str(error).split()) or "nothing came in time"
-    return Finding(check, where, State.FAIL, f"no answer: {words}", "start it, or correct its URL")
+    words = f"no answer: {words_of(error)}"
+    return Finding(check, where, State.FAIL, words, "start it, or correct its URL")
 
 
 def place_of(url: str) -> str:

@@ -16,6 +16,7 @@ from rating_server.store.connection import (
     CONNECTION_ERRORS,
     ask_redis,
     disconnect,
+    words_of,
 )
 from rating_server.store.keys import (
     CONFIG_HASH_KEY_FIELD,
@@ -132,7 +133,7 @@ async def log_reader(options: LinkOptions, keys: LogKeys) -> AsyncIterator[LogRe
         connection = await dial(options, keys.log)
         yield LogReader(connection, keys)
     except CONNECTION_ERRORS as error:
-        raise StoreUnavailable(f"the store does not answer: {error}") from error
+        raise StoreUnavailable(f"the store does not answer: {words_of(error)}") from error
     finally:
         if connection is not None:
             await disconnect(connection)
@@ -150,7 +151,7 @@ async def read_initialised(options: LinkOptions) -> Initialised | None:
             connection, b"HMGET", CONFIG_KEY, CONFIG_SHARDS_FIELD, CONFIG_HASH_KEY_FIELD
         )
     except (*CONNECTION_ERRORS, TimeoutError) as error:
-        raise StoreUnavailable(f"the store does not answer: {error}") from error
+        raise StoreUnavailable(f"the store does not answer: {words_of(error)}") from error
     finally:
         if connection is not None:
             await disconnect(connection)

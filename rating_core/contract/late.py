@@ -39,6 +39,7 @@ class LateDeltas:
 
     def compare(self, period: PeriodUsage, booked: Booked, priced: PricedPeriod) -> None:
         """Note what a finalised period lacks of what it now comes to."""
+        known = len(self.deltas)
         for line_id in dict.fromkeys((*booked.lines, *priced.amounts)):
             before, now = booked.lines.get(line_id, 0), priced.amounts.get(line_id, 0)
             if before != now:
@@ -46,8 +47,8 @@ class LateDeltas:
         draws = booked.draws
         if priced.total < booked.total_before_credits:
             draws = self._give_back(period, draws, booked.total_before_credits - priced.total)
-        now_booked = Booked(priced.amounts, priced.total, draws, priced.carry)
-        if now_booked != booked:
+        if len(self.deltas) > known or priced.carry != booked.carry:
+            now_booked = Booked(priced.amounts, priced.total, draws, priced.carry)
             self.rebooked[period.start] = now_booked
 
     def amounts(self) -> dict[str, int]:

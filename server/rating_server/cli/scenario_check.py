@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rating_core.errors import ScenarioInvalid
 from rating_core.scenario.document import scenario_from_document
@@ -38,7 +39,9 @@ def words_of(difference: Difference) -> Iterator[str]:
         yield f"{difference.path}: {message}"
     if difference.statement is None:
         return
-    view = view_of_quote(difference.statement)
+    statement = difference.statement
+    # Credits after the total are no lines of it, but make up what is due (S10.2).
+    view = view_of_quote(replace(statement, lines=statement.lines + statement.credit_lines))
     wanted = difference.line_ids
     for line in view.lines:
         if wanted and line.id not in wanted:

@@ -43,6 +43,23 @@ ratewright: odd.yaml:     fee: 5
 """
 
 
+DUE = """
+kind: scenario
+id: due
+plans:
+  - id: api
+    currency: USD
+    billing_period: month
+    credits: after_total
+    charges: [{id: base, model: flat_fee, amount: "5"}]
+customer: acme
+timeline:
+  - {at: 2026-01-01T00:00:00Z, subscribe: {plan: api}}
+  - {at: 2026-01-01T00:00:00Z, grant: {id: gift, amount: "3"}}
+  - {at: 2026-01-01T00:00:00Z, expect_statement: {total: "5", amount_due: "1", lines: {gift: "-4"}}}
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a scenario that fails, and below it one that passes and a plan."""
@@ -66,6 +83,21 @@ def test_failing_scenario_explains_its_amounts(
     printed = capsys.readouterr()
     assert printed.out == "0 passed, 1 failed\n"
     assert printed.err.replace(f"{folder}/", "") == DIFFERENCE
+
+
+def test_credits_after_the_total_are_explained(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are no lines of the total, yet a difference in them shows how they came about."""
+    path = folder / "due.yaml"
+    path.write_text(DUE)
+    assert run(["check", str(path)]) == 1
+    lines = capsys.readouterr().err.replace(f"ratewright: {path}: ", "").splitlines()
+    assert lines[:3] == [
+        "timeline[2]: amount_due: expected 1, got 2",
+        "timeline[2]: line gift: expected -4, got -3",
+        "  gift (credit) -3.00 USD",
+    ]
 
 
 def test_folder_is_taken_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

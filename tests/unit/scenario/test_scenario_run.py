@@ -154,7 +154,10 @@ def test_amount_that_does_not_fit_is_told(outcome_of: Run) -> None:
 
 
 def test_correction_statement_after_the_end(outcome_of: Run) -> None:
-    """What comes after the last period was finalised stands in a correction, before and after."""
+    """What comes after the last period was finalised stands in a correction, before and after.
+
+    Late records that change no amount are nothing to correct.
+    """
     outcome = outcome_of(
         usage("5", at="2026-01-10T00:00:00Z", event_id="e1"),
         {"at": "2026-01-20T00:00:00Z", "cancel": {}},
@@ -165,6 +168,10 @@ def test_correction_statement_after_the_end(outcome_of: Run) -> None:
         {"finalize": {"correction": "true"}},
         {"expect_statement": {"correction": "true", "total": "-10"}},
         {"expect_statement": {"total": "10"}},
+        usage("0", event_time="2026-01-10T00:00:00Z"),
+        {"expect_statement": {"correction": "true", "total": "-10"}},
+        {"finalize": {"correction": "true"}},
+        {"expect_status": "NOTHING_TO_CORRECT"},
     )
     assert outcome == ScenarioOutcome((), ())
 

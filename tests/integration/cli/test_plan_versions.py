@@ -70,3 +70,28 @@ def test_diff_of_files_and_versions(command: Command, tmp_path: Path) -> None:
     assert command("plan", "diff", tmp_path / "none.yaml", first).status == 2
     gone = command("plan", "diff", "differs@3", first)
     assert (gone.status, "differs" in gone.err) == (1, True)
+
+
+def test_own_prices_price_the_customer_who_has_them(
+    command: Command, server: str, tmp_path: Path
+) -> None:
+    """A patch prices its customer's statements; a faulty one is named by path, and refused."""
+    command("plan", "publish", write(tmp_path, "owned", "0.5"))
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text('charges: [{id: calls, unit_price: "0.25"}]\nminimum_amount: "7"\n')
+    bad.write_text('charges: [{id: calls, unit_price: "-1"}, {id: other}]\ncurrency: EUR\n')
+    to_plan = ("--plan", "owned", "--start", "2026-01-01T00:00:00Z")
+    refused = command("subscribe", "own-2", *to_plan, "--overrides", bad)
+    assert refused.status != 0
+    assert "charges[1].id" in refused.err
+    assert "currency" in refused.err
+    for customer, more in (("own-1", ()), ("own-2", ("--overrides", good))):
+        assert command("subscribe", customer, *to_plan, *more).status == 0
+    with Client(server) as client:
+        totals = [client.preview_statement(customer).total for customer in ("own-1", "own-2")]
+    assert totals == [0, 7]
+    again = command("change-plan", "own-2", "--effective", "2089-01-20T00:00:00Z")
+    assert again.out.splitlines() == [
+        "from 2026-01-01T00:00:00Z: owned@1, own prices",
+        "from 2089-01-20T00:00:00Z: owned@1",
+    ]

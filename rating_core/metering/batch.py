@@ -7,23 +7,21 @@ here loops over records in Python; loops over dictionaries are what they cost.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.jit import kernel
 from rating_core.metering.split import split_rows
+from rating_core.metering.words import compact, merge_words
 from rating_core.units import SCALE_MAX
 
 DimensionSet = tuple[tuple[str, str], ...]
 """(name, value) pairs, sorted by name."""
-
-Word = TypeVar("Word", bound=Hashable)
 
 _FEW_WORDS = 8
 
@@ -114,21 +112,6 @@ def take_ids(
     out_ends = np.empty(rows.size, np.int64)
     copy_ids(np.frombuffer(event_ids, np.uint8), ends, rows, out, out_ends)
     return out.tobytes(), out_ends
-
-
-def compact(
-    words: Sequence[Word], codes: NDArray[np.int32]
-) -> tuple[list[Word], NDArray[np.int32]]:
-    """Return the words that ``codes`` (n ≥ 1) uses, in their order, and codes that fit them."""
-    if len(words) == 1:
-        return list(words), codes
-    used = np.zeros(len(words), np.bool_)
-    used[codes] = True
-    kept = np.flatnonzero(used)
-    if kept.size == len(words):
-        return list(words), codes
-    renumbered = (np.cumsum(used, dtype=np.int32) - np.int32(1)).astype(np.int32)
-    return [words[index] for index in kept.tolist()], renumbered[codes]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,11 +219,11 @@ class RecordBatch:
         customers: dict[str, int] = {}
         meters: dict[tuple[str, int], int] = {}
         dimension_sets: dict[DimensionSet, int] = {}
-        customer = [_merge(customers, b.customers, b.customer) for b in batches]
-        meter = [
-            _merge(meters, list(zip(b.meters, b.scales, strict=True)), b.meter) for b in batches
-        ]
-        dimension_set = [_merge(dimension_sets, b.dimension_sets, b.dimension_set) for b in batches]
+        customer = merge_words(customers, [(b.customers, b.customer) for b in batches])
+        scaled = [list(zip(b.meters, b.scales, strict=True)) for b in batches]
+        meter = merge_words(meters, [(s, b.meter) for s, b in zip(scaled, batches, strict=True)])
+        sets = [(b.dimension_sets, b.dimension_set) for b in batches]
+        dimension_set = merge_words(dimension_sets, sets)
         attribute_sets, attribute_set = _join_attributes(batches)
         bases = np.cumsum([0] + [len(b.event_ids) for b in batches[:-1]]).tolist()
         return RecordBatch(
@@ -363,27 +346,22 @@ class RecordBatch:
         )
 
 
-def _merge(
-    merged: dict[Word, int], words: Sequence[Word], codes: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    for word in words:
-        merged.setdefault(word, len(merged))
-    mapping = np.array([merged[word] for word in words], np.int32)
-    return mapping[codes]
-
-
 def _join_attributes(
     batches: Sequence[RecordBatch],
 ) -> tuple[list[DimensionSet], NDArray[np.int32] | None]:
     if all(batch.attribute_set is None for batch in batches):
         return [()], None
     merged: dict[DimensionSet, int] = {}
-    columns = [
-        _merge(merged, [()], np.zeros(len(batch), np.int32))
-        if batch.attribute_set is None
-        else _merge(merged, batch.attribute_sets, batch.attribute_set)
-        for batch in batches
-    ]
+    none: list[DimensionSet] = [()]
+    columns = merge_words(
+        merged,
+        [
+            (none, np.zeros(len(batch), np.int32))
+            if batch.attribute_set is None
+            else (batch.attribute_sets, batch.attribute_set)
+            for batch in batches
+        ],
+    )
     return list(merged), np.concatenate(columns)
 
 

@@ -282,6 +282,10 @@ class Catalogue:
             return 2 * len(canonical_json(call.document))
         return 0
 
+    def hurries(self, call: object) -> bool:  # noqa: ARG002 - signature of Machine
+        """Whether a small call may overtake larger ones: nobody is promised an order here."""
+        return True
+
     def changed_hashes(self, after: int) -> Sequence[str]:  # noqa: ARG002 - signature of Machine
         """Return nothing: the catalogue has no counters."""
         return ()

@@ -7,10 +7,8 @@ because there a row depends on those before it: equal ids, sums, numbers of seri
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,72 +19,31 @@ from rating_core.metering.batch import (
     RecordBatch,
     RecordStatus,
     RejectReason,
-    Word,
     as_int64,
-    compact,
     take_ids,
 )
 from rating_core.metering.calls import SECOND_US
-from rating_core.metering.cells import AGGREGATION_CODES, named_values
+from rating_core.metering.cells import named_values
 from rating_core.metering.contract_rows import CustomerRows, clamped_meters
 from rating_core.metering.id_index import slots_for
 from rating_core.metering.judge import Uncommon, judge_rows, settle_rows
 from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.records_entry import EntryMeter, RecordsEntry
-from rating_core.metering.row_keys import RowKeys, dimension_text, key_rows, mark_bad_ids
+from rating_core.metering.row_keys import RowKeys, key_rows, mark_bad_ids
 from rating_core.metering.standing import BatchKeys, Provisional, StagedRecords, Standing
+from rating_core.metering.word_tables import prepared, word_tables
+from rating_core.metering.words import compact
 
 FUTURE_US = 60 * SECOND_US
 """An event time later than this after now is IN_FUTURE (S7.3)."""
-DIMENSIONS_MAX = 8
-DIMENSION_NAME_BYTES_MAX = 64
-DIMENSION_VALUE_BYTES_MAX = 255
-_SET_MAX = DIMENSIONS_MAX * (DIMENSION_VALUE_BYTES_MAX + DIMENSION_NAME_BYTES_MAX)
-"""Letters of the largest dimension set that is worth remembering."""
-_CONTROL = re.compile("[\\x00-\\x1f\\x7f]")
+
 _ACCEPTED = int(RecordStatus.ACCEPTED)
 _DIMENSION = int(RejectReason.DIMENSION_INVALID)
 Identities = NDArray[np.uint64]
 Found = NDArray[np.bool_]
 Payloads = NDArray[np.uint64]
 MeterOf = Callable[[str], Meter | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Dimensions:
-    """One dimension set, prepared: sorted non-empty pairs, their bytes, the names it uses.
-
-    ``names`` is ``None`` for a set that no meter can take (S6.1).
-    """
-
-    pairs: DimensionSet
-    text: bytes
-    names: frozenset[str] | None
-
-
-def _prepared(dimensions: DimensionSet) -> _Dimensions:
-    """Return a prepared set; only sets of a size that can be counted are remembered."""
-    if len(dimensions) > DIMENSIONS_MAX or sum(len(n) + len(v) for n, v in dimensions) > _SET_MAX:
-        return _prepare(dimensions)
-    return _remembered(dimensions)
-
-
-def _prepare(dimensions: DimensionSet) -> _Dimensions:
-    pairs = tuple(sorted(pair for pair in dimensions if pair[1]))
-    names = frozenset(name for name, _ in dimensions)
-    fits = len(names) == len(dimensions) <= DIMENSIONS_MAX
-    for name, value in dimensions:
-        fits = fits and not _CONTROL.search(name)
-        try:
-            fits = fits and 0 < len(name.encode()) <= DIMENSION_NAME_BYTES_MAX
-            fits = fits and len(value.encode()) <= DIMENSION_VALUE_BYTES_MAX
-        except UnicodeEncodeError:
-            fits = False
-    return _Dimensions(pairs, dimension_text(pairs), names if fits else None)
-
-
-_remembered = lru_cache(maxsize=1 << 16)(_prepare)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,53 +70,6 @@ class _Rows:
     unusable: NDArray[np.bool_]
 
 
-def _meter_table(
-    meters: Sequence[Meter | None], scales: Sequence[int], kinds: Sequence[int]
-) -> NDArray[np.int64]:
-    """Return int64[m, 5]: whether known, multiplier, divisor, aggregation code, kind."""
-    table = np.zeros((len(meters), 5), np.int64)
-    table[:, 4] = kinds
-    for index, (meter, scale) in enumerate(zip(meters, scales, strict=True)):
-        if meter is not None:
-            table[index, :4] = (
-                1,
-                10 ** max(0, meter.scale - scale),
-                10 ** max(0, scale - meter.scale),
-                AGGREGATION_CODES[meter.aggregation],
-            )
-    return table
-
-
-def _numbered(words: Iterable[Word]) -> tuple[list[Word], list[int]]:
-    """Return the distinct words in order of appearance, and the number of each word."""
-    numbers: dict[Word, int] = {}
-    codes = [numbers.setdefault(word, len(numbers)) for word in words]
-    return list(numbers), codes
-
-
-def _fitting(
-    meters: Sequence[Meter | None], dimensions: Sequence[_Dimensions]
-) -> tuple[NDArray[np.bool_], list[int], list[int]]:
-    """Return whether meters declare all that dimension sets name (S6.1), by kinds of both.
-
-    bool[k, j] for kinds of meters and of sets, the kind of each meter and of each set. Not a table
-    of all meters and sets: both dictionaries are the sender's, and their product has no bound.
-    """
-    declared, meter_kinds = _numbered(
-        None if meter is None else frozenset(meter.dimensions) for meter in meters
-    )
-    known: frozenset[str] = frozenset().union(*(names for names in declared if names))
-    # Sets that fit no meter here are one kind, however many there are.
-    named, set_kinds = _numbered(
-        d.names if d.names is not None and d.names <= known else None for d in dimensions
-    )
-    table = [
-        [names is not None and among is not None and names <= among for names in named]
-        for among in declared
-    ]
-    return np.array(table, np.bool_), meter_kinds, set_kinds
-
-
 class RecordDecision:
     """Decides one batch step by step; `shard` feeds in what committed and staged state know."""
 
@@ -178,8 +88,8 @@ class RecordDecision:
         count = len(batch)
         self._batch = batch
         self._meters = [meter_of(name) for name in batch.meters]
-        self._dimensions = [_prepared(pairs) for pairs in batch.dimension_sets]
-        self._attributes = [_prepared(pairs) for pairs in batch.attribute_sets]
+        self._dimensions = [prepared(pairs) for pairs in batch.dimension_sets]
+        self._attributes = [prepared(pairs) for pairs in batch.attribute_sets]
         self._limits = limits
         self._ends = as_int64(batch.event_id_ends)
         self._codes = np.empty((3, count), np.int32)
@@ -200,14 +110,14 @@ class RecordDecision:
             hash_key,
             customer_hashes,
             batch.meters,
-            [prepared.text for prepared in self._dimensions],
+            [each.text for each in self._dimensions],
             self._codes,
             batch.event_ids,
             self._ends,
             self._rows.words,
             self._nameless,
             self._rows.early != 0,
-            [prepared.text for prepared in self._attributes],
+            [each.text for each in self._attributes],
             batch.attribute_set,
             batch.retraction,
             named=named,
@@ -229,7 +139,7 @@ class RecordDecision:
 
     def _name_values(self) -> tuple[KeyTable, NDArray[np.uint64]]:
         """Find the values that records of unique_count meters name, as rows of a table (S6.3)."""
-        sets = [prepared.pairs for prepared in self._attributes]
+        sets = [each.pairs for each in self._attributes]
         named = named_values(self._meters, self._codes[1], sets, self._batch.attribute_set)
         table = KeyTable(named.rows.size)
         self._value_rows = np.zeros(0, np.int32)
@@ -252,7 +162,6 @@ class RecordDecision:
         given = np.empty((2, count), np.int64)
         given[0], given[1] = batch.quantity, batch.event_time
         flags = np.zeros((2, count), np.bool_)
-        unfit = np.array([prepared.names is None for prepared in self._attributes])
         if batch.out_of_range is not None:
             flags[0] = batch.out_of_range
         if batch.imprecise is not None:
@@ -265,8 +174,8 @@ class RecordDecision:
             np.empty(count, np.bool_),
         )
         clamped = clamped_meters(customers, batch.meters)
-        fitting, meter_kinds, set_kinds = _fitting(self._meters, self._dimensions)
-        table = _meter_table(self._meters, batch.scales, meter_kinds)
+        names = tuple(each.names for each in self._dimensions)
+        table, set_kinds, fitting = word_tables(tuple(self._meters), tuple(batch.scales), names)
         self._kinds = np.ascontiguousarray(table[:, 3])
         judge_rows(
             self._codes,
@@ -277,7 +186,7 @@ class RecordDecision:
             customers.borders,
             customers.border_ends,
             table,
-            np.array(set_kinds, np.int64),
+            set_kinds,
             fitting,
             clamped,
             (self._limits.now + FUTURE_US, self._limits.oldest),
@@ -287,6 +196,7 @@ class RecordDecision:
             rows.late,
             rows.unusable,
         )
+        unfit = np.array([each.names is None for each in self._attributes])
         if batch.attribute_set is not None and unfit.any():
             known = (rows.early == 0) | (rows.early > _DIMENSION)
             rows.early[unfit[batch.attribute_set] & known] = _DIMENSION
@@ -364,11 +274,11 @@ class RecordDecision:
         columns = np.empty_like(codes)
         customers, columns[0] = compact(batch.customers, codes[0])
         meters, columns[1] = compact(self._meters, codes[1])
-        prepared, columns[2] = compact(self._dimensions, codes[2])
+        dimension_sets, columns[2] = compact(self._dimensions, codes[2])
         return RecordsEntry(
             customers=customers,
             meters=[EntryMeter.of_meter(meter) for meter in meters if meter is not None],
-            dimension_sets=[dimensions.pairs for dimensions in prepared],
+            dimension_sets=[each.pairs for each in dimension_sets],
             codes=columns,
             event_ids=event_ids,
             ends=ends,
@@ -384,6 +294,6 @@ class RecordDecision:
         """Return the attribute sets that are used; no column where all of them are empty."""
         if codes is None:
             return [()], None
-        prepared, codes = compact(self._attributes, codes)
-        sets = [attributes.pairs for attributes in prepared]
+        kept, codes = compact(self._attributes, codes)
+        sets = [attributes.pairs for attributes in kept]
         return (sets, codes) if any(sets) else ([()], None)

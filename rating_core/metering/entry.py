@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rating_core.errors import LogCorrupt
 from rating_core.metering.batch import EVENT_ID_BYTES_MAX, DimensionSet
 from rating_core.metering.calls import canonical_json
+from rating_core.metering.packing import ALIGNMENT, pack_columns
 from rating_core.metering.producers import ProducerEntry, ProducerFact
 from rating_core.metering.records_entry import EntryMeter, RecordsEntry
 from rating_core.units import INT64_MAX, INT64_MIN, SCALE_MAX
@@ -29,8 +30,6 @@ _BODY = struct.Struct("<4sI")
 _RECORDS_MAGIC = b"RWR1"
 _CONTROL_MAGIC = b"RWC1"
 _PRODUCERS_MAGIC = b"RWP1"
-_ALIGNMENT = 8
-_UNSIGNED = ((1 << 8, "|u1"), (1 << 16, "<u2"), (1 << 32, "<u4"))
 _DTYPES = ("|u1", "<u2", "<u4", "<i8")
 _CODES = ("customer", "meter", "dimension_set")
 _WORDS = ("quantity", "event_time", "period_start")
@@ -87,20 +86,6 @@ def decode_envelope(entry: bytes) -> Envelope:
     return Envelope(boot, counter, now, bytes(entry[_ENVELOPE.size :]))
 
 
-def _pack(values: NDArray[np.int64], low: int, high: int) -> tuple[str, int, bytes]:
-    """Return dtype, base and bytes of a column in the least width that holds it."""
-    if low == high:
-        return "|u1", low, bytes(values.size)
-    for limit, dtype in _UNSIGNED:
-        if high - low < limit:
-            return dtype, low, (values - low).astype(dtype).tobytes()
-    return "<i8", 0, values.astype("<i8", copy=False).tobytes()
-
-
-def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % _ALIGNMENT)
-
-
 def encode_records(entry: RecordsEntry) -> bytes:
     """Return the body of a records entry: a JSON header, then little-endian columns."""
     count = len(entry)
@@ -116,16 +101,8 @@ def encode_records(entry: RecordsEntry) -> bytes:
     for name, column in given:
         columns[len(names)] = column
         names.append(name)
-    descriptors: list[list[object]] = []
-    parts: list[bytes] = []
-    offset = 0
-    lows, highs = columns.min(axis=1).tolist(), columns.max(axis=1).tolist()
-    for name, values, low, high in zip(names, columns, lows, highs, strict=True):
-        dtype, base, data = _pack(values, low, high)
-        data = _padded(data)
-        descriptors.append([name, dtype, count, base, offset])
-        parts.append(data)
-        offset += len(data)
+    descriptors, packed = pack_columns(names, columns)
+    parts: list[bytes | memoryview] = [packed.data]
     document: dict[str, object] = {
         "columns": descriptors,
         "customers": entry.customers,
@@ -137,12 +114,12 @@ def encode_records(entry: RecordsEntry) -> bytes:
     if entry.producers:
         document["producers"] = [fact.to_json() for fact in entry.producers]
     else:
-        descriptors.append(["event_ids", "|u1", len(entry.event_ids), 0, offset])
+        descriptors.append(["event_ids", "|u1", len(entry.event_ids), 0, packed.size])
         parts.append(entry.event_ids)
     header = canonical_json(document)
     # Blanks after JSON are no content; they keep every column aligned for zero-copy readers.
-    header += b" " * (-(len(header) + _BODY.size) % _ALIGNMENT)
-    return _BODY.pack(_RECORDS_MAGIC, len(header)) + header + b"".join(parts)
+    header += b" " * (-(len(header) + _BODY.size) % ALIGNMENT)
+    return b"".join([_BODY.pack(_RECORDS_MAGIC, len(header)), header, *parts])
 
 
 def encode_producers(entry: ProducerEntry) -> bytes:

@@ -34,6 +34,9 @@ _LENGTH_MASK = np.uint64(0xFF)
 _FIXED_LENGTH = np.uint64(1 << 63)
 """Last word of a message of whole words: no message of bytes ends so with the same words."""
 
+_KNOWN_NAMES = 1 << 14
+"""Names, in dictionaries, whose hashes are kept at most, or a sixteenth more."""
+
 Lanes = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 
 
@@ -170,10 +173,25 @@ class HashKey:
             raise ValueError(f"a hash key has {KEY_BYTES} bytes")
         self.high = np.uint64(int.from_bytes(key[8:], "little"))
         self.low = np.uint64(int.from_bytes(key[:8], "little"))
+        self._known: dict[tuple[str, ...], NDArray[np.uint64]] = {}
+        self._known_names = 0
 
     def hash_names(self, names: Sequence[str]) -> NDArray[np.uint64]:
-        """Return uint64[n, 2], (high, low) of the hash of the UTF-8 of each name."""
-        return self.hash_texts([name.encode(errors="surrogatepass") for name in names])
+        """Return uint64[n, 2], (high, low) of the hash of the UTF-8 of each name.
+
+        Senders repeat their dictionaries: those seen lately are known. The result is not to be
+        changed.
+        """
+        words = tuple(names)
+        hashes = self._known.get(words)
+        if hashes is None:
+            hashes = self.hash_texts([name.encode(errors="surrogatepass") for name in words])
+            if self._known_names > _KNOWN_NAMES:
+                self._known, self._known_names = {}, 0
+            if len(words) <= _KNOWN_NAMES // 16:
+                self._known[words] = hashes
+                self._known_names += len(words)
+        return hashes
 
     def hash_texts(self, texts: Sequence[bytes]) -> NDArray[np.uint64]:
         """Return uint64[n, 2], (high, low) of the hash of each text."""

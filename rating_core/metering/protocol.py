@@ -351,6 +351,12 @@ class Machine(Protocol):
     def size(self, call: object) -> int:
         """Return about how many bytes of entry the call will need."""
 
+    def hurries(self, call: object) -> bool:
+        """Whether ``call``, if it is small, may be decided before others that came earlier.
+
+        Not one of several that a sender has sent in an order, as the batches of a stream are.
+        """
+
     def changed_hashes(self, after: int) -> Sequence[str]:
         """Return the keys of counter hashes that committed entries after version ``after`` touch.
 

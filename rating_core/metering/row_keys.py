@@ -112,6 +112,11 @@ def _key_rows(
     series: NDArray[np.uint64],
 ) -> None:
     zero = np.uint64(0)
+    # The part and the series of the customer's last record: mostly those of its next one too.
+    last_period = np.zeros(customers.shape[0], np.uint64)
+    last_part = np.zeros((customers.shape[0], 2), np.uint64)
+    last_words = np.full((customers.shape[0], 2), -1, np.int32)
+    last_series = np.zeros((customers.shape[0], 2), np.uint64)
     begin = 0
     for row in range(ends.size):
         end = ends[row]
@@ -136,16 +141,26 @@ def _key_rows(
             series[row, 0] = zero
             series[row, 1] = zero
         else:
-            part = hash_words(high, low, words[2, row], zero, zero, zero)
-            parts[row, 0], parts[row, 1] = part
-            series[row, 0], series[row, 1] = hash_words(
-                part[0],
-                part[1],
-                meters[meter, 0],
-                meter_low,
-                dimension_sets[dimensions, 0],
-                dimensions_low,
-            )
+            code = codes[0, row]
+            if last_words[code, 0] < 0 or last_period[code] != words[2, row]:
+                last_part[code, 0], last_part[code, 1] = hash_words(
+                    high, low, words[2, row], zero, zero, zero
+                )
+                last_period[code] = words[2, row]
+                last_words[code, 0] = -1
+            if last_words[code, 0] != meter or last_words[code, 1] != dimensions:
+                last_series[code, 0], last_series[code, 1] = hash_words(
+                    last_part[code, 0],
+                    last_part[code, 1],
+                    meters[meter, 0],
+                    meter_low,
+                    dimension_sets[dimensions, 0],
+                    dimensions_low,
+                )
+                last_words[code, 0] = meter
+                last_words[code, 1] = dimensions
+            parts[row, 0], parts[row, 1] = last_part[code, 0], last_part[code, 1]
+            series[row, 0], series[row, 1] = last_series[code, 0], last_series[code, 1]
         begin = end
 
 

@@ -38,13 +38,22 @@ class ShardSession(Settlement):
 
     ``boot`` is 16 bytes that no other run of a server shares (P4), ``level`` what must be certain
     before an answer leaves, ``clock`` returns µs UTC. Every ticket given to `submit` or `ask` gets
-    exactly one `Answer` or `Refuse` unless the store never answers.
+    exactly one `Answer` or `Refuse` unless the store never answers. A ``prompt`` session decides
+    what waits with each reply and timer; of another one the driver calls `flush` while `due`, so
+    that it may give many sessions their turns (ADR 23).
     """
 
     def __init__(
-        self, machine: Machine, boot: bytes, level: AckLevel, clock: Callable[[], int]
+        self,
+        machine: Machine,
+        boot: bytes,
+        level: AckLevel,
+        clock: Callable[[], int],
+        *,
+        prompt: bool = True,
     ) -> None:
         super().__init__(machine, boot, level, clock)
+        self._prompt = prompt
         self._counter = 0
         self._due = False
         self._closed = False
@@ -71,6 +80,22 @@ class ShardSession(Settlement):
         """About how many bytes of entries the waiting calls will need."""
         return self._queue.bytes
 
+    @property
+    def due(self) -> bool:
+        """Whether `flush` has something to do now: to decide, to ask, or to set a timer for it."""
+        if not self._may_decide():
+            return False
+        room = not self._clock_wrong and len(self._flight) < MAX_IN_FLIGHT
+        waits = room and len(self._queue) > 0
+        # While calls wait for company, the timer will tell.
+        grouping = "group" in self._timers and self._should_group()
+        return bool(self._questions) or (waits and not grouping)
+
+    @property
+    def hurried(self) -> bool:
+        """Whether a question or a small call waits: its sender waits for one round trip."""
+        return bool(self._questions) or self._queue.hurried
+
     def submit(self, ticket: int, call: object) -> None:
         """Take a call to be decided; `flush` follows at the end of the driver's event."""
         if self._closed:
@@ -85,9 +110,9 @@ class ShardSession(Settlement):
         else:
             self._questions.append(self._queue.number(ticket, question))
 
-    def flush(self) -> None:
-        """Decide what waits, if it is time: called once after a burst of `submit` and `ask`."""
-        if not self._connected or self._reading or not self._proved or self._paused:
+    def flush(self, most: int = MAX_IN_FLIGHT) -> None:
+        """Decide what waits, if it is time, in at most ``most`` entries: after a burst of calls."""
+        if not self._may_decide():
             return
         if self._questions:
             version, token, now = self._head()
@@ -97,8 +122,14 @@ class ShardSession(Settlement):
             if self._should_group():
                 self._timer("group", GROUP_DELAY_US)
                 return
+            if not most:
+                return
+            most -= 1
             self._decide(self._queue.take())
         self._due = self._due and len(self._queue) > 0
+
+    def _may_decide(self) -> bool:
+        return self._connected and not self._reading and self._proved and not self._paused
 
     def on_connected(self) -> None:
         """A new connection is there: see what the log holds before anything else (P1, P3)."""
@@ -138,7 +169,8 @@ class ShardSession(Settlement):
             return
         self._expected.popleft()(reply)
         self._send_waits()
-        self.flush()
+        if self._prompt:
+            self.flush()
 
     def on_timer(self, name: str) -> None:
         """A timer set by `SetTimer` has run out."""
@@ -156,7 +188,8 @@ class ShardSession(Settlement):
             self._begin_fold()
         elif name == "corrupt" and self._connected and self._fault:
             self._rebuild()
-        self.flush()
+        if self._prompt:
+            self.flush()
 
     def close(self) -> None:
         """End the session: every call that has no answer is refused as CLOSED."""

@@ -41,6 +41,7 @@ from rating_core.metering.decide import FUTURE_US, Limits, MeterOf, RecordDecisi
 from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.entry import ControlEntry, decode_body, encode_control, encode_records
 from rating_core.metering.finalize import ContractState
+from rating_core.metering.grouping import call_hurries, call_size, calls_join
 from rating_core.metering.id_index import IdIndex, find_ids
 from rating_core.metering.in_flight import (
     InFlight,
@@ -58,7 +59,6 @@ from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.row_keys import RowKeys, entry_keys
 from rating_core.metering.sequenced import (
     ProducerCall,
-    SequencedCall,
     SequencedDecision,
     Staged,
     facts_of,
@@ -93,9 +93,6 @@ __all__ = [
 ]
 
 DEFAULT_MAX_IDS = 100_000_000
-_ROW_BYTES = 24
-"""About what one record takes in an entry besides its event id."""
-_CONTROL_BYTES = 1024
 _UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 """What a control entry raises that does not fit the state."""
 
@@ -111,6 +108,9 @@ class UsageShard:
     """
 
     sequenced_decision = SequencedDecision
+    joins = staticmethod(calls_join)
+    size = staticmethod(call_size)
+    hurries = staticmethod(call_hurries)
 
     def __init__(
         self,
@@ -370,19 +370,6 @@ class UsageShard:
         self._recent = RecentRecords(self.version)
 
     # --- grouping and folding --------------------------------------------------------------------
-
-    def joins(self, first: object, call: object) -> bool:
-        """Whether ``call`` may be decided in one entry with ``first``: records with records.
-
-        Records with ids and those of numbered batches have entries of their own.
-        """
-        return type(first) is type(call) and isinstance(first, RecordCall | ProducerCall)
-
-    def size(self, call: object) -> int:
-        """Return about how many bytes of entry the call will need."""
-        if isinstance(call, RecordCall | SequencedCall):
-            return len(call.batch.event_ids) + _ROW_BYTES * len(call.batch)
-        return _CONTROL_BYTES
 
     def changed_hashes(self, after: int) -> Sequence[str]:
         """Return the keys of counter hashes changed by committed entries after ``after`` (P7)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rating_core.jit import kernel
 from rating_core.metering.counters import Counters
 from rating_core.metering.judge import Uncommon
 from rating_core.metering.key_table import ABSENT, KeyTable
@@ -41,6 +42,26 @@ class BatchKeys:
     values: NDArray[np.uint64]
 
 
+@kernel
+def _overlay(
+    parts: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    seen_count: NDArray[np.int64],
+    seen_value: NDArray[np.int64],
+    seen_exists: NDArray[np.bool_],
+    series_count: NDArray[np.int64],
+    value: NDArray[np.int64],
+    exists: NDArray[np.bool_],
+) -> None:
+    for index in range(parts.size):
+        if parts[index] >= 0:
+            series_count[index] = seen_count[parts[index]]
+    for index in range(rows.size):
+        if rows[index] >= 0:
+            value[index] = seen_value[rows[index]]
+            exists[index] = seen_exists[rows[index]]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
     """What stands before a batch, for its `BatchKeys`.
@@ -58,27 +79,22 @@ class Standing:
 
     def overlaid(self, seen: Provisional, keys: BatchKeys) -> Standing:
         """Return what stands after a staged entry too."""
-        parts = seen.parts.find(keys.parts)
-        known_parts = parts != ABSENT
-        rows = seen.series.find(keys.series)
-        known = rows != ABSENT
+        parts, rows = seen.parts.find(keys.parts), seen.series.find(keys.series)
         more = seen.uncommon
         value_count, value_seen, moments = self.value_count, self.value_seen, self.moments
         if value_count.size and more.value_count.size:
-            value_count = np.where(known_parts, more.value_count[parts], value_count)
+            value_count = np.where(parts != ABSENT, more.value_count[parts], value_count)
             # The staged batch also knows the values that it asked for and then did not take.
             at = seen.values.find(keys.values)
             value_seen = value_seen | ((at != ABSENT) & more.value_seen[at])
         if moments.size and more.moments.size:
-            moments = np.where(known[:, None], more.moments[rows], moments)
-        return Standing(
-            np.where(known_parts, seen.series_count[parts], self.series_count),
-            np.where(known, seen.value[rows], self.value),
-            np.where(known, seen.exists[rows], self.exists),
-            value_count,
-            value_seen,
-            moments,
+            moments = np.where((rows != ABSENT)[:, None], more.moments[rows], moments)
+        series_count, value = self.series_count.copy(), self.value.copy()
+        exists = self.exists.copy()
+        _overlay(
+            parts, rows, seen.series_count, seen.value, seen.exists, series_count, value, exists
         )
+        return Standing(series_count, value, exists, value_count, value_seen, moments)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

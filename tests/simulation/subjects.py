@@ -34,8 +34,12 @@ class TinySubject:
         entry = {"records": [], "control": ["subscribe", "a", "seed", 0]}
         self.seeds = [(start, json.dumps(entry).encode())]
 
+    two_lanes = False
+
     def machine(self):
-        return TinyMachine()
+        machine = TinyMachine()
+        machine.two_lanes = self.two_lanes
+        return machine
 
     def record_call(self, records):
         return ("records", records)

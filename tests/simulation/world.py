@@ -211,6 +211,8 @@ class World(Promises):
         )
         server.session.page_entries = self.config["page"]
         server.session.eager = self.config["eager"]
+        # One server decides with each reply, the other when its turn comes, as the real one does.
+        server.session._prompt = server.index == 0
         server.session.coverage = self.coverage
         server.calls = {}
         server.timers = {}

@@ -25,6 +25,7 @@ from rating_server.ports import ClockRefused, StoreError, StoreFull, StoreRefuse
 from rating_server.store.adapter import Link, LinkOptions, connect
 from rating_server.store.connection import CONNECTION_ERRORS
 from rating_server.store.keys import LogKeys
+from rating_server.store.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -53,12 +54,18 @@ class SessionDriver:
     """One session, its connection and its calls, from `start` to `close`.
 
     ``build`` makes a session on an empty machine, with a boot id of its own; it is called again if
-    a session fails by a fault of the program, and the new one rebuilds its state from the log.
+    a session fails by a fault of the program, and the new one rebuilds its state from the log. All
+    sessions of a loop share ``turns``, in which they decide.
     """
 
     def __init__(
-        self, keys: LogKeys, options: LinkOptions, build: Callable[[], ShardSession]
+        self,
+        keys: LogKeys,
+        options: LinkOptions,
+        build: Callable[[], ShardSession],
+        turns: Turns | None = None,
     ) -> None:
+        self._turns = turns or Turns()
         self._keys = keys
         self._options = options
         self._build = build
@@ -68,7 +75,6 @@ class SessionDriver:
         self._waiting: dict[int, Take] = {}
         self._last_ticket = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._flush_due = False
         self._task: asyncio.Task[None] | None = None
         self._problem = "not connected yet"
         self._closed = False
@@ -174,10 +180,8 @@ class SessionDriver:
         self._last_ticket += 1
         self._waiting[self._last_ticket] = take
         event(self._last_ticket, what)
-        if not self._flush_due:
-            # Once per turn of the loop: what arrives together shares an entry.
-            self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        if self._session.due:
+            self._turns.ask(self)
         return self._last_ticket
 
     async def _wait(
@@ -203,9 +207,14 @@ class SessionDriver:
 
     # --- events ----------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
-        self._flush_due = False
-        self._event(self._session.flush)
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody waits for one round trip: a question or a small call."""
+        return self._session.hurried
+
+    def take_turn(self) -> None:
+        """Decide one entry of what has come, and ask for another turn if more waits."""
+        self._event(lambda: self._session.flush(1))
 
     def _on_reply(self, reply: Reply) -> None:
         self._event(lambda: self._session.on_reply(reply))
@@ -237,6 +246,8 @@ class SessionDriver:
         self._changed.set()
         for effect in effects:
             self._carry_out(effect)
+        if self._session.due:
+            self._turns.ask(self)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

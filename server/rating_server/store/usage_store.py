@@ -51,6 +51,7 @@ from rating_server.store.preflight import Durability, check_store
 from rating_server.store.registry import read_members
 from rating_server.store.sessions import ShardSessions
 from rating_server.store.shard_settings import Configured, configure_shard, tell_window
+from rating_server.store.turns import Turns
 from rating_server.store.usage_options import UsageStoreOptions
 from rating_server.store.warm_up import warm_up
 from rating_server.topology import Topology
@@ -108,6 +109,7 @@ class RedisUsageStore:
         self._catalogue = Catalogue()
         self._known_meters: dict[str, Meter] = {}
         self._missed_meters = MissedMeters()
+        self._turns = Turns()
         self._catalogue_driver = self._driver(catalogue_keys(), self._fresh_catalogue)
         self._sessions = ShardSessions(self._shard_driver, self._prepare, self._session_settled)
         self._membership: Membership | None = None
@@ -330,9 +332,9 @@ class RedisUsageStore:
         def session() -> ShardSession:
             # P4: a boot id of its own, also for a session that replaces a failed one.
             boot = os.urandom(_BOOT_BYTES)
-            return ShardSession(build(), boot, self._options.level, self._clock)
+            return ShardSession(build(), boot, self._options.level, self._clock, prompt=False)
 
-        return SessionDriver(keys, self._link, session)
+        return SessionDriver(keys, self._link, session, self._turns)
 
     def _fresh_catalogue(self) -> Catalogue:
         self._catalogue = Catalogue()

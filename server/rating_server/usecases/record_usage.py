@@ -38,7 +38,10 @@ async def record_usage(
         await reach(store.know_meters(batch.meters))
     # From here to the posting nothing waits.
     parts = batch.split_by_shard(store.shard_count)
-    outcomes = await store.submit_all([(shard, RecordCall(part)) for shard, _, part in parts])
+    ordered = turn is not None
+    outcomes = await store.submit_all(
+        [(shard, RecordCall(part, ordered)) for shard, _, part in parts]
+    )
     status = np.full(len(batch), RecordStatus.RETRY, np.uint8)
     reason = np.zeros(len(batch), np.uint8)
     errors = []

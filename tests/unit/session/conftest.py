@@ -72,6 +72,9 @@ class WordMachine:
     def size(self, call):
         return 10 * len(call)
 
+    def hurries(self, call):
+        return True
+
     def changed_hashes(self, after):
         return ["c:words"] if self.version > after else []
 
@@ -85,13 +88,13 @@ class WordMachine:
 class Bench:
     """A session with a log beside it, driven by hand."""
 
-    def __init__(self, level=AckLevel.DURABLE, entries=()):
+    def __init__(self, level=AckLevel.DURABLE, entries=(), *, prompt=True):
         self.machine = WordMachine()
         self.time = NOW
         self.log = []
         for body in entries:
             self.foreign(body)
-        self.session = ShardSession(self.machine, BOOT, level, lambda: self.time)
+        self.session = ShardSession(self.machine, BOOT, level, lambda: self.time, prompt=prompt)
 
     def foreign(self, body):
         previous = self.log[-1][1] if self.log else EMPTY_TOKEN

@@ -44,6 +44,29 @@ def test_a_small_call_waits_for_company_while_an_entry_is_in_flight(bench):
     assert kinds(bench.submit("c" * 5000)) == [Commit]
 
 
+def test_a_session_that_is_not_prompt_decides_when_it_is_told(new_bench):
+    """A driver that gives turns: replies and timers decide nothing, `due` tells, one at a time."""
+    made = new_bench(prompt=False)
+    made.connect()
+    assert not made.session.due
+    made.session.submit(1, "a")
+    made.session.submit(2, "alone")
+    assert made.session.due
+    assert made.session.hurried
+    made.session.flush(1)
+    (first,) = made.session.take_commands()
+    assert json.loads(decode_envelope(first.entry).body) == ["a"]
+    assert made.effects(SetTimer)[-1] == SetTimer("group", 2000)
+    assert not made.session.due
+    made.answer(first)
+    assert made.session.take_commands() == []
+    assert made.session.due
+    made.session.flush(1)
+    assert kinds(made.serve()) == [Commit]
+    assert not made.session.due
+    assert [effect.ticket for effect in made.effects()] == [1, 2]
+
+
 def test_an_entry_has_a_nonce(bench):
     """P4: the same call twice makes different bytes."""
     first = bench.submit("a")[0]

@@ -83,6 +83,9 @@ class Ids:
     def size(self, _call: object) -> int:
         return 100
 
+    def hurries(self, _call: object) -> bool:
+        return True
+
     def changed_hashes(self, after: int) -> Sequence[str]:
         return ["c:all:1"] if self.version > after else []
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.jit import kernel
+from rating_core.metering.roll import RollNames
 from rating_core.metering.split import split_rows
-from rating_core.metering.words import compact, merge_words
+from rating_core.metering.words import compact, compact_names, merge_names, merge_words
 from rating_core.units import SCALE_MAX
 
 DimensionSet = tuple[tuple[str, str], ...]
@@ -129,7 +130,7 @@ class RecordBatch:
     (S7.6).
     """
 
-    customers: list[str]
+    customers: Sequence[str]
     customer: NDArray[np.int32]
     meters: list[str]
     scales: list[int]
@@ -184,7 +185,7 @@ class RecordBatch:
 
     def take(self, rows: NDArray[np.int64]) -> RecordBatch:
         """Return the batch of ``rows`` (int64, any order); dictionaries keep only their words."""
-        customers, customer = compact(self.customers, self.customer[rows])
+        customers, customer = compact_names(self.customers, self.customer[rows])
         pairs, meter = compact(list(zip(self.meters, self.scales, strict=True)), self.meter[rows])
         dimension_sets, dimension_set = compact(self.dimension_sets, self.dimension_set[rows])
         event_ids, ends = take_ids(self.event_ids, self.event_id_ends, rows)
@@ -216,10 +217,9 @@ class RecordBatch:
         """Return one batch of all rows in order; dictionaries are merged. At least one batch."""
         if len(batches) == 1:
             return batches[0]
-        customers: dict[str, int] = {}
         meters: dict[tuple[str, int], int] = {}
         dimension_sets: dict[DimensionSet, int] = {}
-        customer = merge_words(customers, [(b.customers, b.customer) for b in batches])
+        customers, customer = merge_names([(b.customers, b.customer) for b in batches])
         scaled = [list(zip(b.meters, b.scales, strict=True)) for b in batches]
         meter = merge_words(meters, [(s, b.meter) for s, b in zip(scaled, batches, strict=True)])
         sets = [(b.dimension_sets, b.dimension_set) for b in batches]
@@ -227,7 +227,7 @@ class RecordBatch:
         attribute_sets, attribute_set = _join_attributes(batches)
         bases = np.cumsum([0] + [len(b.event_ids) for b in batches[:-1]]).tolist()
         return RecordBatch(
-            customers=list(customers),
+            customers=customers,
             customer=np.concatenate(customer),
             meters=[name for name, _ in meters],
             scales=[scale for _, scale in meters],
@@ -253,7 +253,7 @@ class RecordBatch:
         if not len(self):
             return []
         count, words = len(self), len(self.customers)
-        shards = np.array([shard_of(name, shard_count) for name in self.customers], np.int32)
+        shards = self._shards(shard_count)
         order, renumbered = np.empty(count, np.int64), np.empty(count, np.int32)
         begins, word_begins = (np.zeros(shard_count + 1, np.int64) for _ in range(2))
         used = np.empty(words, np.int32)
@@ -270,7 +270,12 @@ class RecordBatch:
         if len(present) == 1:
             return [(present[0], order, self)]
         whole = self._gathered(order, renumbered)
-        names = [self.customers[word] for word in used[: word_begins[-1]].tolist()]
+        inner = used[: word_begins[-1]]
+        names = (
+            self.customers.take(inner)
+            if isinstance(self.customers, RollNames)
+            else [self.customers[word] for word in inner.tolist()]
+        )
         bounds, word_bounds = begins.tolist(), word_begins.tolist()
         return [
             (
@@ -284,6 +289,12 @@ class RecordBatch:
             )
             for shard in present
         ]
+
+    def _shards(self, shard_count: int) -> NDArray[np.int32]:
+        names = self.customers
+        if isinstance(names, RollNames) and names.page.shard_count == shard_count:
+            return names.page.shards[names.numbers]
+        return np.array([shard_of(name, shard_count) for name in names], np.int32)
 
     def _gathered(self, order: NDArray[np.int64], customer: NDArray[np.int32]) -> RecordBatch:
         """Return all rows in another order; ``customer`` replaces the column of that name."""
@@ -311,7 +322,7 @@ class RecordBatch:
             retraction=None if self.retraction is None else self.retraction[order],
         )
 
-    def part(self, begin: int, end: int, customers: list[str]) -> RecordBatch:
+    def part(self, begin: int, end: int, customers: Sequence[str]) -> RecordBatch:
         """Return neighbouring rows, with the customers given; columns are views."""
         rows = slice(begin, end)
         first = int(self.event_id_ends[begin - 1]) if begin else 0

@@ -50,14 +50,9 @@ def canonical_json(value: object) -> bytes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordCall:
-    """Count these records; all customers of the batch belong to the shard (S7).
-
-    ``ordered``: its sender has sent others before it, which no later one may overtake: a record
-    comes before what takes it back (S7.6).
-    """
+    """Count these records; all customers of the batch belong to the shard (S7)."""
 
     batch: RecordBatch
-    ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -294,6 +294,10 @@ class Catalogue:
         """Return nothing: the catalogue has no counters."""
         return ()
 
+    def fields_of(self, hashes: Sequence[tuple[str, int]]) -> Sequence[Sequence[tuple[str, int]]]:
+        """Return nothing for each: the catalogue has no counters."""
+        return [()] * len(hashes)
+
     def folded(self, mark: int) -> None:
         """Do nothing: the catalogue has no counters."""
 

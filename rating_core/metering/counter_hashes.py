@@ -10,6 +10,7 @@ from rating_core.metering.counter_names import (
     hash_key_of,
     parse_hash_key,
 )
+from rating_core.metering.key_table import ABSENT
 from rating_core.metering.shard_state import Folds
 
 
@@ -22,17 +23,15 @@ class CounterHashes:
 
     def changed(self, folds: Folds, after: int) -> Sequence[str]:
         """Return the keys of the hashes changed by entries after version ``after``."""
-        names = self._names
-        found: list[str] = []
-        for row in folds.counters.changed_parts(after):
-            if row not in names:
-                number, start = folds.counters.part(row)
-                customer = folds.directory.customers[number]
-                keys = [hash_key_of(customer, start, kind) for kind in (COUNTER_HASH, BUCKET_HASH)]
-                names[row] = keys[0], keys[1]
-                self._rows.update(dict.fromkeys(keys, row))
-            found += names[row][: 1 + folds.counters.keeps_buckets(row)]
-        return found
+        names, rows = self._names, folds.counters.changed_parts(after)
+        for row in [row for row in rows if row not in names]:
+            number, start = folds.counters.part(row)
+            customer = folds.directory.customers[number]
+            keys = [hash_key_of(customer, start, kind) for kind in (COUNTER_HASH, BUCKET_HASH)]
+            names[row] = keys[0], keys[1]
+            self._rows.update(dict.fromkeys(keys, row))
+        bucketed = folds.counters.with_buckets(rows)
+        return [names[row][0] for row in rows] + [names[row][1] for row in bucketed]
 
     def fields(self, folds: Folds, key: str, after: int) -> Sequence[tuple[str, int]]:
         """Return the fields of a hash that changed after version ``after``, absolute."""
@@ -42,3 +41,17 @@ class CounterHashes:
         if key.startswith(BUCKET_HASH):
             return folds.counters.bucket_fields(row, after)
         return folds.counters.fields(row, after)
+
+    def fields_of(
+        self, folds: Folds, hashes: Sequence[tuple[str, int]]
+    ) -> Sequence[Sequence[tuple[str, int]]]:
+        """Return `fields` of many hashes at once, each with the version that it stands at."""
+        rows = [
+            self._rows.get(key, ABSENT) if key.startswith(COUNTER_HASH) else ABSENT
+            for key, _ in hashes
+        ]
+        quick = folds.counters.plain_fields(rows, [after for _, after in hashes])
+        return [
+            self.fields(folds, key, after) if found is None else found
+            for (key, after), found in zip(hashes, quick, strict=True)
+        ]

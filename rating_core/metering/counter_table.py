@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,50 @@ from numpy.typing import NDArray
 
 from rating_core.catalog import Aggregation
 from rating_core.counter import BandCount
+from rating_core.jit import kernel
 from rating_core.metering.batch import DimensionSet
 from rating_core.metering.cells import EVENTS, VALUE, VERSION, Cells
 from rating_core.metering.counter_names import field_name, order_number, period_text
 from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.records_entry import EntryMeter
 from rating_core.metering.series_state import SeriesState
+
+ADDITIVE = (Aggregation.SUM, Aggregation.COUNT)
+
+
+@kernel
+def _plain_series(
+    parts: NDArray[np.int32],
+    after: NDArray[np.int64],
+    part_rows: NDArray[np.int64],
+    series: NDArray[np.int64],
+    additive: NDArray[np.bool_],
+    simple: NDArray[np.bool_],
+    changed: NDArray[np.int64],
+) -> int:
+    """Find the series changed in parts that hold nothing but sums and counts; return how many.
+
+    Of each: place of its part in ``parts``, value, events, meter, dimension set.
+    """
+    count = 0
+    for place in range(parts.size):
+        first = count
+        simple[place] = parts[place] >= 0
+        row = part_rows[parts[place], 2] - 1 if simple[place] else -1
+        while row >= 0:
+            if series[row, 8] != 0 or not additive[series[row, 1]]:
+                simple[place] = False
+                count = first
+                break
+            if series[row, VERSION] > after[place]:
+                changed[count, 0] = place
+                changed[count, 1] = series[row, VALUE]
+                changed[count, 2] = series[row, EVENTS]
+                changed[count, 3] = series[row, 1]
+                changed[count, 4] = series[row, 2]
+                count += 1
+            row = series[row, 3]
+    return count
 
 
 @dataclass(slots=True)
@@ -90,9 +128,10 @@ class CounterTable:
         rows: list[int] = np.flatnonzero((held[:, 0] == customer) & (held[:, 1] >= since)).tolist()
         return rows
 
-    def keeps_buckets(self, row: int) -> bool:
-        """Whether a meter of the period keeps buckets, so that it has a second hash."""
-        return bool(self.parts[row, 5])
+    def with_buckets(self, rows: list[int]) -> list[int]:
+        """Return those parts of which a meter keeps buckets, so that they have a second hash."""
+        kept = self.parts[rows, 5] != 0
+        return [row for row, keeps in zip(rows, kept.tolist(), strict=True) if keeps]
 
     def _series_of(self, part: int) -> Iterator[int]:
         row = ABSENT if part == ABSENT else int(self.parts[part, 2]) - 1
@@ -121,6 +160,47 @@ class CounterTable:
                     (field_name(*texts, "between", charge), between),
                 )
         return sorted(found)
+
+    def plain_fields(
+        self, parts: Sequence[int], after: Sequence[int]
+    ) -> list[list[tuple[str, int]] | None]:
+        """Return what `fields` does for many hashes; None for those that it must be asked for.
+
+        It need not be for known parts that hold sums and counts without bands only. ``after``: for
+        each of ``parts`` a version.
+        """
+        rows = np.array(parts, np.int32)
+        found: list[list[tuple[str, int]] | None] = [None] * len(parts)
+        simple = np.empty(rows.size, np.bool_)
+        most = int(self.parts[rows[rows != ABSENT], 3].sum())
+        changed = np.empty((most, 5), np.int64)
+        count = _plain_series(
+            rows,
+            np.array(after, np.int64),
+            self.parts,
+            self.series.rows,
+            np.array([meter.aggregation in ADDITIVE for meter in self.words.meters], np.bool_),
+            simple,
+            changed,
+        )
+        for place in np.flatnonzero(simple).tolist():
+            found[place] = []
+        many = set()
+        for place, value, events, meter, dimensions in changed[:count].tolist():
+            names = self.words.fields.get((meter, dimensions))
+            if names is None:
+                texts = self.words.meters[meter].id, self.dimension_sets[dimensions]
+                names = field_name(*texts, "value"), field_name(*texts, "events")
+                self.words.fields[meter, dimensions] = names
+            fields = found[place]
+            if fields is None:
+                continue
+            if fields:
+                many.add(place)
+            fields += ((names[1], events), (names[0], value))
+        for place in many:
+            found[place] = sorted(found[place] or ())
+        return found
 
     def bucket_fields(self, part: int, after: int) -> list[tuple[str, int]]:
         """Return the fields of one hash of buckets that changed after ``after``, sorted by name."""

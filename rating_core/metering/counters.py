@@ -18,7 +18,7 @@ from rating_core.catalog import Aggregation, BillingPeriod, BucketLength
 from rating_core.jit import kernel
 from rating_core.metering.calls import Bands
 from rating_core.metering.cells import VALUE, Additions, grown
-from rating_core.metering.counter_table import CounterTable
+from rating_core.metering.counter_table import ADDITIVE, CounterTable
 from rating_core.metering.key_table import ABSENT
 from rating_core.metering.keyed_hash import hash_words
 from rating_core.metering.records_entry import RecordsEntry
@@ -353,13 +353,10 @@ class Counters(CounterTable):
         return sorted((customer, start, version) for customer, start, version in rows)
 
 
-_ADDITIVE = (Aggregation.SUM, Aggregation.COUNT)
-
-
 def plain(entry: RecordsEntry) -> bool:
     """Whether all records of an entry do is to add to sums and counts, nothing taken back."""
     return entry.retraction is None and all(
-        meter.aggregation in _ADDITIVE and meter.buckets is None for meter in entry.meters
+        meter.aggregation in ADDITIVE and meter.buckets is None for meter in entry.meters
     )
 
 

@@ -25,15 +25,14 @@ from rating_core.metering.batch import (
 from rating_core.metering.calls import SECOND_US
 from rating_core.metering.cells import named_values
 from rating_core.metering.contract_rows import CustomerRows, clamped_meters
-from rating_core.metering.id_index import slots_for
 from rating_core.metering.judge import Uncommon, judge_rows, settle_rows
-from rating_core.metering.key_table import ABSENT, KeyTable
+from rating_core.metering.key_table import ABSENT, KeyTable, slots_for
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.records_entry import EntryMeter, RecordsEntry
 from rating_core.metering.row_keys import RowKeys, key_rows, mark_bad_ids
 from rating_core.metering.standing import BatchKeys, Provisional, StagedRecords, Standing
 from rating_core.metering.word_tables import prepared, word_tables
-from rating_core.metering.words import compact
+from rating_core.metering.words import compact, compact_names
 
 FUTURE_US = 60 * SECOND_US
 """An event time later than this after now is IN_FUTURE (S7.3)."""
@@ -272,7 +271,7 @@ class RecordDecision:
             retraction = retraction[accepted]
         sets, attributes = self._kept_attributes(attributes)
         columns = np.empty_like(codes)
-        customers, columns[0] = compact(batch.customers, codes[0])
+        customers, columns[0] = compact_names(batch.customers, codes[0])
         meters, columns[1] = compact(self._meters, codes[1])
         dimension_sets, columns[2] = compact(self._dimensions, codes[2])
         return RecordsEntry(

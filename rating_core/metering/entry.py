@@ -20,6 +20,7 @@ from rating_core.metering.calls import canonical_json
 from rating_core.metering.packing import ALIGNMENT, pack_columns
 from rating_core.metering.producers import ProducerEntry, ProducerFact
 from rating_core.metering.records_entry import EntryMeter, RecordsEntry
+from rating_core.metering.roll import RollNames
 from rating_core.units import INT64_MAX, INT64_MIN, SCALE_MAX
 
 BOOT_BYTES = 16
@@ -36,6 +37,7 @@ _WORDS = ("quantity", "event_time", "period_start")
 _SEQUENCED_COLUMNS = (*_CODES, *_WORDS)
 _COLUMNS = (*_CODES, "event_id_length", *_WORDS)
 _ATTRIBUTES = "attribute_set"
+_NO_CUSTOMERS = b'"customers":[]'
 _RETRACTION = "retraction"
 _OPTIONAL = (_ATTRIBUTES, _RETRACTION)
 
@@ -88,7 +90,7 @@ def decode_envelope(entry: bytes) -> Envelope:
 
 def encode_records(entry: RecordsEntry) -> bytes:
     """Return the body of a records entry: a JSON header, then little-endian columns."""
-    count = len(entry)
+    count, customers = len(entry), entry.customers
     names = list(_SEQUENCED_COLUMNS if entry.producers else _COLUMNS)
     optional = {_ATTRIBUTES: entry.attribute_set, _RETRACTION: entry.retraction}
     given = [(name, column) for name, column in optional.items() if column is not None]
@@ -105,7 +107,7 @@ def encode_records(entry: RecordsEntry) -> bytes:
     parts: list[bytes | memoryview] = [packed.data]
     document: dict[str, object] = {
         "columns": descriptors,
-        "customers": entry.customers,
+        "customers": [] if isinstance(customers, RollNames) else customers,
         "dimension_sets": entry.dimension_sets,
         "meters": [meter.to_json() for meter in entry.meters],
     }
@@ -117,6 +119,10 @@ def encode_records(entry: RecordsEntry) -> bytes:
         descriptors.append(["event_ids", "|u1", len(entry.event_ids), 0, packed.size])
         parts.append(entry.event_ids)
     header = canonical_json(document)
+    if isinstance(customers, RollNames):
+        # Quotes inside texts are escaped in JSON, so this stands there once.
+        head, _, tail = header.partition(_NO_CUSTOMERS)
+        header = b"".join([head, _NO_CUSTOMERS[:-2], customers.json(), tail])
     # Blanks after JSON are no content; they keep every column aligned for zero-copy readers.
     header += b" " * (-(len(header) + _BODY.size) % ALIGNMENT)
     return b"".join([_BODY.pack(_RECORDS_MAGIC, len(header)), header, *parts])

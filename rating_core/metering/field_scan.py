@@ -79,6 +79,47 @@ def cut_columns(data: NDArray[np.uint8], spans: NDArray[np.int64], rest: NDArray
 
 
 @kernel
+def _find_texts(data: NDArray[np.uint8], number: int, spans: NDArray[np.int64]) -> int:
+    size = data.size
+    position = count = 0
+    while position < size:
+        key, begin = _varint(data, position, size)
+        if begin == LEFT:
+            return LEFT
+        kind = np.int64(key & np.uint64(7))
+        if kind == 0:
+            _, position = _varint(data, begin, size)
+        elif kind == _FIXED64:
+            position = begin + 8
+        elif kind == _FIXED32:
+            position = begin + 4
+        elif kind == _LENGTH:
+            length, begin = _varint(data, begin, size)
+            if begin == LEFT or length > np.uint64(size):
+                return LEFT
+            position = int(begin + np.int64(length))
+        else:
+            return LEFT
+        if position == LEFT or position > size:
+            return LEFT
+        if np.int64(key >> np.uint64(3)) == number and kind == _LENGTH:
+            spans[count, 0] = begin
+            spans[count, 1] = position
+            count += 1
+    return count
+
+
+def find_texts(data: NDArray[np.uint8], number: int) -> NDArray[np.int64] | None:
+    """Return where the texts of a repeated field stand in a message, int64[k, 2]: begin and end.
+
+    ``None`` for a message that is better left to protobuf.
+    """
+    spans = np.empty((data.size // 2 + 1, 2), np.int64)
+    count = _find_texts(data, number, spans)
+    return None if count == LEFT else spans[:count]
+
+
+@kernel
 def _read_varints(data: NDArray[np.uint8], out: NDArray[np.int64]) -> int:
     position = count = 0
     while position < data.size:

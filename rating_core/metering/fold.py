@@ -2,9 +2,9 @@
 
 A round begins at the committed head (h0, t0) and covers every hash that changed after the mark F.
 It reads where those hashes stand, some at a time, and writes the fields that changed since (P7).
-Commits go on in between, so each call names the committed head of the moment it was built, whose
-values it carries; that is at h0 or later, so that at the end "every hash reflects all entries up to
-h0" is true and F may become h0 (P8). One call at a time keeps commits from queueing behind a fold.
+Commits go on in between, so each call names the committed head of the moment its values were taken;
+that is at h0 or later, so that at the end "every hash reflects all entries up to h0" is true and F
+may become h0 (P8). One call at a time keeps commits from queueing behind a fold.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class FoldRound:
         self._start = (0, b"")
         self._unread: deque[str] = deque()
         self._reading: tuple[str, ...] = ()
-        self._standing: deque[tuple[str, int]] = deque()
+        self._standing: list[tuple[str, int]] = []
+        self._ready: deque[HashWrite] = deque()
+        self._made_at = (0, b"")
+        """The committed head whose values the writes that are ready carry."""
         self._cursor = 0
         self._last = False
 
@@ -59,6 +62,7 @@ class FoldRound:
         self._unread = deque(self._hashes_after(self.mark))
         self.hashes = len(self._unread)
         self._standing.clear()
+        self._ready.clear()
         self._cursor = -1
         return self._read()
 
@@ -107,7 +111,7 @@ class FoldRound:
     def _next(self) -> FoldRead | FoldWrite:
         writes = self._fill()
         if writes:
-            version, token = self._head()
+            version, token = self._made_at
             return FoldWrite(version, token, self._cursor, tuple(writes), last=False)
         if self._unread:
             return self._read()
@@ -116,21 +120,24 @@ class FoldRound:
         return FoldWrite(version, token, self._cursor, (), last=True)
 
     def _fill(self) -> list[HashWrite]:
+        if not self._ready:
+            standing, self._standing = self._standing, []
+            self._made_at = self._head()
+            for (key, expected), fields in zip(standing, self._fields(standing), strict=True):
+                if fields:
+                    self._ready.append(HashWrite(key, expected, tuple(fields)))
         writes: list[HashWrite] = []
         size = fields_total = 0
-        while self._standing:
-            key, expected = self._standing[0]
-            fields = self._fields(key, expected)
-            fields_size = sum(len(name) + _VALUE_BYTES for name, _ in fields)
+        while self._ready:
+            fields = self._ready[0].fields
+            fields_size = sum([len(name) for name, _ in fields]) + _VALUE_BYTES * len(fields)
             if writes and (
                 size + fields_size > FOLD_BYTES or fields_total + len(fields) > FOLD_FIELDS
             ):
                 break
-            self._standing.popleft()
-            if fields:
-                writes.append(HashWrite(key, expected, tuple(fields)))
-                size += fields_size
-                fields_total += len(fields)
+            writes.append(self._ready.popleft())
+            size += fields_size
+            fields_total += len(fields)
         return writes
 
     # What a fold may write, each in one place, so that a simulation can break it.
@@ -141,8 +148,6 @@ class FoldRound:
     def _hashes_after(self, mark: int) -> Sequence[str]:
         return self._machine.changed_hashes(mark)
 
-    def _fields(self, key: str, expected: int) -> Sequence[tuple[str, int]]:
+    def _fields(self, standing: Sequence[tuple[str, int]]) -> Sequence[Sequence[tuple[str, int]]]:
         # P7: everything that changed after the version at which the hash really stands, absolute.
-        if expected >= self._machine.version:
-            return ()
-        return self._machine.hash_fields(key, expected)
+        return self._machine.fields_of(standing)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rating_core.metering.calls import Control, RecordCall
 from rating_core.metering.sequenced import ProducerCall, SequencedCall
 
@@ -10,12 +12,22 @@ _ROW_BYTES = 24
 _CONTROL_BYTES = 1024
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderedRecords(RecordCall):
+    """Records whose sender has sent others before them, in an order: none overtakes another.
+
+    So a record comes before what takes it back (S7.6).
+    """
+
+
 def calls_join(first: object, call: object) -> bool:
     """Return whether ``call`` may be decided in one entry with ``first``: records with records.
 
     Records with ids and those of numbered batches have entries of their own.
     """
-    return type(first) is type(call) and isinstance(first, RecordCall | ProducerCall)
+    if isinstance(first, RecordCall):
+        return isinstance(call, RecordCall)
+    return type(first) is type(call) and isinstance(first, ProducerCall)
 
 
 def call_size(call: object) -> int:
@@ -27,4 +39,4 @@ def call_size(call: object) -> int:
 
 def call_hurries(call: object) -> bool:
     """Return whether ``call`` may overtake: no batch of a stream, nor what numbers them (P12)."""
-    return isinstance(call, Control) or (isinstance(call, RecordCall) and not call.ordered)
+    return isinstance(call, Control) or type(call) is RecordCall

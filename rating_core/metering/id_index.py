@@ -22,19 +22,8 @@ from rating_core.metering.id_segment import IdSegment, SegmentKey
 from rating_core.metering.snapshot import pack_state, unpack_state
 from rating_core.period import DAY_US
 
-FIRST_SLOTS = 64
-"""Slots of a new table; a power of two, as all sizes are."""
-
 _SEGMENTS_PER_WINDOW = 8
 """A longer window gets longer segments, so that a look-up visits about this many at most."""
-
-
-def slots_for(count: int, least: int = FIRST_SLOTS) -> int:
-    """Return the number of slots, a power of two, that hold ``count`` keys at a load ≤ 0.8."""
-    slots = least
-    while count * 5 > slots * 4:
-        slots *= 2
-    return slots
 
 
 @kernel

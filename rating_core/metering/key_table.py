@@ -9,10 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.jit import kernel
-from rating_core.metering.id_index import FIRST_SLOTS, slots_for
 
 ABSENT = -1
 """Row of a key that a table does not hold, and of the empty key (0, 0)."""
+FIRST_SLOTS = 64
+"""Slots of a new table; a power of two, as all sizes are."""
+
+
+def slots_for(count: int, least: int = FIRST_SLOTS) -> int:
+    """Return the number of slots, a power of two, that hold ``count`` keys at a load ≤ 0.8."""
+    slots = least
+    while count * 5 > slots * 4:
+        slots *= 2
+    return slots
 
 
 @kernel

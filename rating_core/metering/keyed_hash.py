@@ -11,6 +11,7 @@ them; the Python twins mask, so that a run without compilation and with warnings
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numba.extending import overload
@@ -165,6 +166,27 @@ def _hash_rows(
         begin = end
 
 
+@kernel
+def _hash_spans(
+    key_hi: np.uint64,
+    key_lo: np.uint64,
+    text: NDArray[np.uint8],
+    spans: NDArray[np.int64],
+    out: NDArray[np.uint64],
+) -> None:
+    for row in range(spans.shape[0]):
+        begin, end = spans[row, 0], spans[row, 1]
+        out[row, 0], out[row, 1] = hash_bytes(key_hi, key_lo, text, begin, end)
+
+
+@runtime_checkable
+class Hashed(Protocol):
+    """Names that know their hashes."""
+
+    def hashes(self, hash_key: HashKey) -> NDArray[np.uint64] | None:
+        """Return uint64[n, 2], the hash of each name, or None if they are of another key."""
+
+
 class HashKey:
     """A store's secret key: 16 random bytes, as two words for kernels."""
 
@@ -173,8 +195,15 @@ class HashKey:
             raise ValueError(f"a hash key has {KEY_BYTES} bytes")
         self.high = np.uint64(int.from_bytes(key[8:], "little"))
         self.low = np.uint64(int.from_bytes(key[:8], "little"))
+        self._key = key
         self._known: dict[tuple[str, ...], NDArray[np.uint64]] = {}
         self._known_names = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HashKey) and other._key == self._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     def hash_names(self, names: Sequence[str]) -> NDArray[np.uint64]:
         """Return uint64[n, 2], (high, low) of the hash of the UTF-8 of each name.
@@ -182,6 +211,10 @@ class HashKey:
         Senders repeat their dictionaries: those seen lately are known. The result is not to be
         changed.
         """
+        if isinstance(names, Hashed):
+            known = names.hashes(self)
+            if known is not None:
+                return known
         words = tuple(names)
         hashes = self._known.get(words)
         if hashes is None:
@@ -192,6 +225,12 @@ class HashKey:
                 self._known[words] = hashes
                 self._known_names += len(words)
         return hashes
+
+    def hash_spans(self, data: NDArray[np.uint8], spans: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Return uint64[n, 2], the hash of each text that stands at ``spans``, int64[n, 2]."""
+        out = np.empty((spans.shape[0], 2), np.uint64)
+        _hash_spans(self.high, self.low, data, spans, out)
+        return out
 
     def hash_texts(self, texts: Sequence[bytes]) -> NDArray[np.uint64]:
         """Return uint64[n, 2], (high, low) of the hash of each text."""

@@ -367,6 +367,9 @@ class Machine(Protocol):
     def hash_fields(self, key: str, after: int) -> Sequence[tuple[str, int]]:
         """Return the fields of a hash that changed after version ``after``, at committed values."""
 
+    def fields_of(self, hashes: Sequence[tuple[str, int]]) -> Sequence[Sequence[tuple[str, int]]]:
+        """Return `hash_fields` of many hashes at once, each with the version that it stands at."""
+
     def folded(self, mark: int) -> None:
         """Forget which hashes changed at or before ``mark``: all reflect it (P8)."""
 

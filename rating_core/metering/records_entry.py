@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -70,7 +71,7 @@ class RecordsEntry:
     an entry that was taken from another: the rows there.
     """
 
-    customers: list[str]
+    customers: Sequence[str]
     meters: list[EntryMeter]
     dimension_sets: list[DimensionSet]
     codes: NDArray[np.int32]

@@ -93,7 +93,7 @@ def batch_checksum(batch: RecordBatch) -> int:
     digest = hashlib.blake2b(digest_size=8)
     sets = [sorted(pairs) for pairs in batch.dimension_sets]
     meters = list(zip(batch.meters, batch.scales, strict=True))
-    digest.update(canonical_json([len(batch), batch.customers, meters, sets]))
+    digest.update(canonical_json([len(batch), list(batch.customers), meters, sets]))
     for codes, words in (
         (batch.customer, batch.customers),
         (batch.meter, meters),

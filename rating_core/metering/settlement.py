@@ -41,7 +41,7 @@ UNCERTAIN_DELAY_US = 100_000
 UNCERTAIN_TRIES = 20
 CLOCK_DELAY_US = 100_000
 FOLD_DELAY_US = 250_000
-FOLD_DELAY_PER_HASH_US = 1_000
+FOLD_DELAY_PER_HASH_US = 2_000
 FOLD_DELAY_MOST_US = 10_000_000
 """A round waits longer the more hashes the last one wrote: what is touched again meanwhile is
 written once, and folding takes a bounded share of the time however many customers are busy."""

@@ -379,6 +379,10 @@ class UsageShard:
         """Return the fields of a hash that changed after version ``after``, absolute (P7)."""
         return self._hashes.fields(self._folds(), key, after)
 
+    def fields_of(self, hashes: Sequence[tuple[str, int]]) -> Sequence[Sequence[tuple[str, int]]]:
+        """Return `hash_fields` of many hashes at once, each with the version that it stands at."""
+        return self._hashes.fields_of(self._folds(), hashes)
+
     def folded(self, mark: int) -> None:
         """Forget which hashes changed at or before ``mark``: all reflect it (P8)."""
         self._counters.folded(mark)

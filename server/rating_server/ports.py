@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rating_core.catalog import Meter
+from rating_core.metering.roll import Roll
 from rating_server.topology import Topology
 
 
@@ -126,6 +127,10 @@ class UsageStore(Protocol):
     @property
     def shard_count(self) -> int:
         """Number of usage shards, fixed when the store was initialised."""
+
+    @property
+    def roll(self) -> Roll:
+        """The customers that this server has seen, by number; known after `start`."""
 
     @property
     def meters(self) -> dict[str, Meter]:

@@ -303,6 +303,8 @@ def test_recovery_and_snapshots_agree_with_the_live_state(generator):
         assert machine.query(StateDigest()) == shard.query(StateDigest())
         for key in shard.changed_hashes(0):
             assert shard.hash_fields(key, 4) == machine.hash_fields(key, 4)
+        standing = [(key, after) for after in (0, 4) for key in shard.changed_hashes(0)]
+        assert machine.fields_of(standing) == [machine.hash_fields(*each) for each in standing]
     assert counters(restored) == counters(shard)
 
 

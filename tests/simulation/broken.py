@@ -144,7 +144,9 @@ class FoldsFromTheMark(SimulatedSession):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         fold = self._fold
-        fold._fields = lambda key, expected: fold._machine.hash_fields(key, fold._start[0] - 1)
+        fold._fields = lambda standing: [
+            fold._machine.hash_fields(key, fold._start[0] - 1) for key, _ in standing
+        ]
 
 
 class FoldsIncrements(SimulatedSession):
@@ -161,7 +163,7 @@ class FoldsIncrements(SimulatedSession):
             written.update({(key, f): v for f, v in machine.hash_fields(key, 0)})
             return fields
 
-        fold._fields = increments
+        fold._fields = lambda standing: [increments(*each) for each in standing]
 
 
 class StartsAnywhere(SimulatedSession):

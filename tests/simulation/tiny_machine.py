@@ -180,6 +180,9 @@ class TinyMachine:
         owners = {f"c:{key[0]}" for key, version in self._fields.items() if version > after}
         return sorted(owners)
 
+    def fields_of(self, hashes):
+        return [self.hash_fields(*each) for each in hashes]
+
     def hash_fields(self, key, after):
         return [
             (field, self._state.sums[owner, field])

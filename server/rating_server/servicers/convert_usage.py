@@ -13,11 +13,12 @@ from google.protobuf.message import DecodeError
 from ratewright.columns import cut_fields
 from ratewright.v1 import usage_service_pb2
 from rating_core.metering.batch import RecordBatch
-from rating_core.metering.field_scan import LEFT, cut_columns, read_varints
+from rating_core.metering.field_scan import LEFT, cut_columns, find_texts, read_varints
+from rating_core.metering.roll import Roll, RollNames
 from rating_core.units import SCALE_MAX, decimals, fits_int64, parse_decimal, to_units
 from rating_server.servicers.convert_time import from_proto_timestamp, valid_timestamp
 from rating_server.servicers.rpc import parse
-from rating_server.usecases.context import all_valid_customers, valid_customer
+from rating_server.usecases.context import valid_customer
 from rating_server.usecases.failure import InvalidRequest, Violation
 
 RECORDS_MAX = 1_000
@@ -25,6 +26,7 @@ _NO_TIME = np.int64(0)
 
 _BATCH = usage_service_pb2.IngestUsageRequest.BATCH_FIELD_NUMBER
 _FIELDS = usage_service_pb2.UsageBatch
+_CUSTOMERS = _FIELDS.CUSTOMERS_FIELD_NUMBER
 _CUSTOMER = _FIELDS.CUSTOMER_INDEX_FIELD_NUMBER
 _METER = _FIELDS.METER_INDEX_FIELD_NUMBER
 _DIMENSION_SET = _FIELDS.DIMENSION_SET_INDEX_FIELD_NUMBER
@@ -50,11 +52,21 @@ _COLUMN_TYPES = {
 class CutRequest:
     """An ingest request, parsed, and the columns of its batch, by field number, as raw bytes.
 
-    A column that stands in ``columns`` is empty in ``message``.
+    A column that stands in ``columns`` is empty in ``message``. ``rest``: the bytes of the batch
+    without those columns.
     """
 
     message: usage_service_pb2.IngestUsageRequest
     columns: Mapping[int, npt.NDArray[np.uint8]]
+    rest: npt.NDArray[np.uint8] | None = None
+
+    def customers(self, roll: Roll) -> RollNames:
+        """Return the batch's customers by number."""
+        names = self.message.batch.customers
+        spans = None if self.rest is None else find_texts(self.rest, _CUSTOMERS)
+        if spans is None or self.rest is None or spans.shape[0] != len(names):
+            return roll.names_of(list(names))
+        return roll.names_in(self.rest, spans)
 
 
 def cut_request(data: bytes) -> CutRequest:
@@ -77,7 +89,7 @@ def cut_request(data: bytes) -> CutRequest:
     found = {
         number: raw[begin:end] for number, (begin, end) in enumerate(spans.tolist()) if end > 0
     }
-    return CutRequest(message, found)
+    return CutRequest(message, found, rest[:used])
 
 
 class _Columns:
@@ -118,12 +130,15 @@ def _unparsable(field: str) -> InvalidRequest:
     return InvalidRequest([Violation(field, "REQUEST_UNPARSABLE", text)], "REQUEST_UNPARSABLE")
 
 
-def from_proto_batch(request: CutRequest, records_max: int, *, named: bool = True) -> RecordBatch:
+def from_proto_batch(
+    request: CutRequest, records_max: int, roll: Roll, *, named: bool = True
+) -> RecordBatch:
     """Return the columns of a batch; InvalidRequest BATCH_INVALID names every faulty column.
 
     What concerns one record alone (no id, no time, an impossible customer) marks that record
-    malformed instead. ``named``: whether records have event ids; those of numbered batches have
-    none, and there the quantities tell how many records there are (P12).
+    malformed instead. Customers are numbered by ``roll``. ``named``: whether records have event
+    ids; those of numbered batches have none, and there the quantities tell how many records there
+    are (P12).
     """
     violations: list[Violation] = []
     message, columns = request.message.batch, _Columns(request)
@@ -166,10 +181,10 @@ def from_proto_batch(request: CutRequest, records_max: int, *, named: bool = Tru
             violations.append(Violation(where, "OUT_OF_RANGE", f"expected 0 to {SCALE_MAX}"))
     if violations:
         raise _invalid(violations)
-    customers, malformed = list(message.customers), event_time == _NO_TIME
-    if not all_valid_customers(customers):
-        customers = [_customer(name) for name in customers]
-        malformed |= np.array([not name for name in customers], np.bool_)[customer]
+    customers, malformed = request.customers(roll), event_time == _NO_TIME
+    impossible = customers.numbers == 0
+    if impossible.any():
+        malformed |= impossible[customer]
     return RecordBatch(
         customers=customers,
         customer=customer,

@@ -85,7 +85,7 @@ class IngestStream:
         if request.sequence or request.answered_sequence:
             text = "expected none: the stream did not begin with a producer"
             raise invalid("sequence", "NO_PRODUCER", text)
-        batch = from_proto_batch(cut, self._max_batch_records)
+        batch = from_proto_batch(cut, self._max_batch_records, self._context.store.roll)
         recorded = await record_usage(self._context, batch, self._turn)
         answer = to_proto_answer(request.batch_number, recorded)
         answer.topology_revision = self._context.store.topology.revision
@@ -130,7 +130,9 @@ class IngestStream:
             raise invalid("answered_sequence", "OUT_OF_RANGE", "expected 0 or more")
         stream.admit(sequence, request.answered_sequence)
         if sequence:
-            batch = from_proto_batch(cut, self._max_batch_records, named=False)
+            batch = from_proto_batch(
+                cut, self._max_batch_records, self._context.store.roll, named=False
+            )
             answer = to_proto_answer(request.batch_number, await stream.count(sequence, batch))
         else:
             await stream.bring_up()

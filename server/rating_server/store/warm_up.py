@@ -11,10 +11,12 @@ from dataclasses import replace
 import numpy as np
 
 from rating_core.catalog import Aggregation, BillingPeriod, BucketLength, Meter
-from rating_core.metering.batch import RecordBatch
+from rating_core.metering.batch import RecordBatch, shard_of
+from rating_core.metering.field_scan import find_texts
 from rating_core.metering.id_run import merged_run
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision, Machine
 from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.roll import Roll
 from rating_core.metering.shard import CreateSubscription, GetCounters, RecordCall, UsageShard
 
 _NOW_US = 1_000_000
@@ -57,19 +59,31 @@ def warm_up() -> None:
     bodies += [_commit(shard, first), _commit(shard, second)]
     shard.decide([joined], _NOW_US)
     joined.batch.split_by_shard(1)
+    _warm_roll(shard, joined.batch)
     joined.batch.take(np.arange(0, _RECORDS, 2, dtype=np.int64))
     _warm_others(shard, bodies)
     recovered = UsageShard(bytes(16), _METERS.get)
     for version, body in enumerate(bodies, start=1):
         recovered.apply(body, _NOW_US, version, EMPTY_TOKEN)
-    for key in recovered.changed_hashes(0):
-        recovered.hash_fields(key, 0)
+    recovered.fields_of([(key, 0) for key in recovered.changed_hashes(0)])
     recovered.query(GetCounters("c", _NOW_US))
     # Ids in a table that has been closed, and in a run.
     (segment,) = recovered.ids.segments()
     segment.seal()
     segment.exchange(segment.closed(), merged_run(segment.closed(), segment.key))
     recovered.decide([joined], _NOW_US)
+
+
+def _warm_roll(shard: UsageShard, batch: RecordBatch) -> None:
+    """Count customers by number, from a message's bytes, in batches that are joined."""
+    roll = Roll(shard.hash_key, 2, shard_of, bool)
+    data = np.frombuffer(b"\x0a\x01c", np.uint8)
+    spans = find_texts(data, 1)
+    if spans is not None:
+        numbered = replace(batch, customers=roll.names_in(data, spans))
+        shard.decide([RecordCall(numbered), RecordCall(numbered)], _NOW_US)
+        fresh = replace(numbered, event_ids=b"x" * len(batch.event_ids))
+        shard.decide([RecordCall(fresh)], _NOW_US)
 
 
 def _warm_others(shard: UsageShard, bodies: list[bytes]) -> None:

@@ -7,6 +7,7 @@ packing costs microseconds an argument and a fold has thousands.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from rating_core.metering.protocol import (
@@ -73,6 +74,20 @@ def _text(number: int) -> bytes:
     return b"%d" % number
 
 
+def _bulk(argument: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(argument), argument)
+
+
+@lru_cache(maxsize=1 << 12)
+def _number(number: int) -> bytes:
+    return _bulk(_text(number))
+
+
+@lru_cache(maxsize=1 << 12)
+def _name(field: str) -> bytes:
+    return _bulk(field.encode(errors="surrogatepass"))
+
+
 class Wire:
     """Encodes the commands of one log's session and decodes their replies.
 
@@ -133,18 +148,21 @@ class Wire:
 
     def _encode_fold(self, command: FoldWrite) -> list[bytes]:
         keys = self._keys
-        hashes = [keys.counter_hash(write.key) for write in command.writes]
-        arguments = [_text(command.version), command.token, _text(command.cursor)]
-        arguments.append(b"1" if command.last else b"0")
-        for write in command.writes:
-            arguments += (_text(write.expected), _text(len(write.fields)))
+        writes = command.writes
+        head = [b"FCALL", b"rw1_fold", _text(3 + len(writes)), keys.log, keys.head, keys.fold]
+        facts = [_text(command.version), command.token, _text(command.cursor)]
+        facts.append(b"1" if command.last else b"0")
+        fields = [field for write in writes for field in write.fields]
+        count = len(head) + len(facts) + 3 * len(writes) + 2 * len(fields)
+        bulks = [b"*%d\r\n" % count, *map(_bulk, head)]
+        bulks += [_bulk(keys.counter_hash(write.key)) for write in writes]
+        bulks += map(_bulk, facts)
+        for write in writes:
+            bulks += (_number(write.expected), _number(len(write.fields)))
             for field, value in write.fields:
-                arguments += (field.encode(errors="surrogatepass"), _text(value))
-        return pack(
-            *(b"FCALL", b"rw1_fold", _text(3 + len(hashes)), keys.log, keys.head, keys.fold),
-            *hashes,
-            *arguments,
-        )
+                digits = b"%d" % value
+                bulks.append(b"%b$%d\r\n%b\r\n" % (_name(field), len(digits), digits))
+        return [b"".join(bulks)]
 
     def decode(self, command: Command | Trim, raw: object) -> Reply:
         """Return the reply to ``command``. ReplyUnreadable if Redis sent something else."""

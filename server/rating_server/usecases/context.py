@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,7 +22,6 @@ from rating_server.usecases.plan_shelf import PlanShelf
 CUSTOMER_BYTES_MAX = 128
 REQUEST_ID_MAX = 255
 _PLANS_CACHED = 1_000
-_CUSTOMERS_CACHED = 1 << 18
 
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f]")
 
@@ -156,21 +155,6 @@ def valid_producer(producer: str) -> bool:
         return False
     size = len(producer) if producer.isascii() else len(producer.encode("utf-8", "surrogatepass"))
     return size <= CUSTOMER_BYTES_MAX
-
-
-_seen_customers: set[str] = set()
-
-
-def all_valid_customers(customers: Sequence[str]) -> bool:
-    """Whether every one of the names may be a customer's; quick for names that came before."""
-    if _seen_customers.issuperset(customers):
-        return True
-    if not all(map(valid_customer, customers)):
-        return False
-    if len(_seen_customers) + len(customers) > _CUSTOMERS_CACHED:
-        _seen_customers.clear()
-    _seen_customers.update(customers[:_CUSTOMERS_CACHED])
-    return True
 
 
 def check_request_id(request_id: str) -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rating_core.metering.batch import RecordBatch, RecordStatus
 from rating_core.metering.calls import RecordCall
+from rating_core.metering.grouping import OrderedRecords
 from rating_server.ports import StoreError
 from rating_server.usecases.context import Context, failure_of_store, reach
 
@@ -38,10 +39,8 @@ async def record_usage(
         await reach(store.know_meters(batch.meters))
     # From here to the posting nothing waits.
     parts = batch.split_by_shard(store.shard_count)
-    ordered = turn is not None
-    outcomes = await store.submit_all(
-        [(shard, RecordCall(part, ordered)) for shard, _, part in parts]
-    )
+    kind = RecordCall if turn is None else OrderedRecords
+    outcomes = await store.submit_all([(shard, kind(part)) for shard, _, part in parts])
     status = np.full(len(batch), RecordStatus.RETRY, np.uint8)
     reason = np.zeros(len(batch), np.uint8)
     errors = []

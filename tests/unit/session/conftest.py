@@ -78,6 +78,9 @@ class WordMachine:
     def changed_hashes(self, after):
         return ["c:words"] if self.version > after else []
 
+    def fields_of(self, hashes):
+        return [self.hash_fields(*each) for each in hashes]
+
     def hash_fields(self, key, after):
         return [("count", len(self.words))]
 

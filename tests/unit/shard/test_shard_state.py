@@ -127,6 +127,8 @@ def test_fold_sees_only_what_changed(driver):
     }
     assert len(shard.hash_fields(today, 0)) == 4
     assert shard.hash_fields("c:nobody:20260105T000000Z", 0) == []
+    standing = [(today, first), (yesterday, 0), ("c:nobody:20260105T000000Z", 0), (today, 0)]
+    assert shard.fields_of(standing) == [shard.hash_fields(*each) for each in standing]
     shard.folded(first)
     assert shard.changed_hashes(first) == [today]
     shard.folded(shard.version)

@@ -89,6 +89,9 @@ class Ids:
     def changed_hashes(self, after: int) -> Sequence[str]:
         return ["c:all:1"] if self.version > after else []
 
+    def fields_of(self, hashes: Sequence[tuple[str, int]]) -> Sequence[Sequence[tuple[str, int]]]:
+        return [self.hash_fields(*each) for each in hashes]
+
     def hash_fields(self, _key: str, _after: int) -> Sequence[tuple[str, int]]:
         return [("ids", len(self.taken))]
 

@@ -312,6 +312,10 @@ class Decision:
     staged: object = None
 
 
+Fields = Sequence[tuple[str, int]]
+"""Fields of a hash and their values."""
+
+
 class Machine(Protocol):
     """A deterministic state that is a fold of one log (a usage shard, or the catalogue).
 

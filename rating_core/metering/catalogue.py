@@ -61,6 +61,7 @@ _CREATE_METER = "create_meter"
 _CREATE_PLAN = "create_plan"
 _FINISH_MOVE = "finish_move"
 _KINDS = (_CREATE_METER, _CREATE_PLAN, _FINISH_MOVE)
+_Made = tuple[Document, Document]
 _MUST_STAY = ("currency", "billing_period", "rounding")
 """What versions must have in common between which a subscription moves (S8.6)."""
 
@@ -316,9 +317,7 @@ def _read_meter(document: object) -> Meter:
         raise _RefusalError("PLAN_INVALID") from error
 
 
-def _meter_created(
-    document: Document, meters: Mapping[str, Meter], now: int
-) -> tuple[Document, Document]:
+def _meter_created(document: Document, meters: Mapping[str, Meter], now: int) -> _Made:
     meter = _read_meter(document)
     existing = meters.get(meter.id)
     if existing is not None:
@@ -341,9 +340,7 @@ def _check_times(call: CreatePlan, earlier: Sequence[StoredPlan], now: int) -> N
             raise _RefusalError(f"{key.upper()}_DIFFERS")
 
 
-def _plan_created(
-    call: CreatePlan, meters: Mapping[str, Meter], version: int, now: int
-) -> tuple[Document, Document]:
+def _plan_created(call: CreatePlan, meters: Mapping[str, Meter], version: int, now: int) -> _Made:
     document = call.document
     items = document.get("meters", [])
     if not isinstance(document.get("id"), str) or not isinstance(items, list):

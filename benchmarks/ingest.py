@@ -29,6 +29,7 @@ from benchmarks.ingest_load import (
     subscribe,
     unary_latencies,
 )
+from benchmarks.ingest_memory import memory_rows
 from benchmarks.ingest_peers import count_in_pipelines, count_singly
 from benchmarks.local_server import LocalServer, running_server
 from benchmarks.measure import Row, ratio, seconds
@@ -38,7 +39,7 @@ from rating_server.store.embedded import EmbeddedStore
 RUNS = 3
 OURS = "ratewright"
 SINGLY, PIPELINE = "redis-py-single", "redis-py-pipeline"
-_PEER_RECORDS = {SINGLY: 3_000, PIPELINE: 20_000}
+_PEER_RECORDS = {SINGLY: 1_000, PIPELINE: 20_000}
 _UNARY = 2_000
 _NAMES = {1 << 10: "1k", 8 << 10: "8k", 64 << 10: "64k"}
 
@@ -64,7 +65,7 @@ def _cases(customers: int) -> list[Case]:
     made.append(Case(f"{named}/zipf", Traffic(customers, batch, records, skewed=True)))
     made.append(Case(f"{named}/8-streams", Traffic(customers, batch, records, streams=8)))
     made.append(Case(f"{named}/resend", Traffic(customers, batch, records), resend=True))
-    for size, count in ((8 << 10, 1_000_000), (64 << 10, 4_000_000)):
+    for size, count in ((8 << 10, 1_000_000), (64 << 10, 2_000_000)):
         name = f"seq/{customers}/{_NAMES[size]}"
         made.append(Case(name, Traffic(customers, size, count, numbered=True)))
         more = Traffic(customers, size, count, streams=8, numbered=True)
@@ -249,6 +250,8 @@ def run(only: str = "", quick: bool = False) -> Iterator[Row]:
                         yield from bench.rows(case)
             if "unary".startswith(only) or only.startswith("unary"):
                 yield from bench.unary_rows()
+        if "memory".startswith(only) or only.startswith("memory"):
+            yield from memory_rows(folder, quick)
         if "cold-start".startswith(only) or only.startswith("cold-start"):
             yield _cold_start(folder, 250_000 if quick else 2_000_000)
 

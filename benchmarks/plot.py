@@ -1,4 +1,4 @@
-"""A plot as SVG text, without a library: rates on log-log axes."""
+"""A plot as SVG text, without a library: rates or sizes on log-log axes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Curve:
-    """Points (x, rows per second) under one name; a ``dashed`` one is a peer's."""
+    """Points (x, rows per second or bytes) under one name; a ``dashed`` one is a peer's."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -23,11 +23,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over one axis."""
+    """Curves over one axis; ``unit`` is that of the other."""
 
     title: str
     x_label: str
     curves: tuple[Curve, ...]
+    unit: str = "/s"
 
 
 def svg(panels: Sequence[Panel]) -> str:
@@ -61,7 +62,7 @@ def _panel(panel: Panel) -> list[str]:
     for power in range(y_axis[0], y_axis[1] + 1):
         y = y_at(10.0**power)
         parts.append(_line(LEFT, y, WIDTH - RIGHT, y))
-        parts.append(_text(LEFT - 6, y + 4, _rate(power), "end"))
+        parts.append(_text(LEFT - 6, y + 4, _value(power, panel.unit), "end"))
     for number, curve in enumerate(panel.curves):
         parts += _curve(curve, COLOURS[number % len(COLOURS)], x_at, y_at)
         parts += _legend(curve, COLOURS[number % len(COLOURS)], number)
@@ -79,9 +80,9 @@ def _scale(axis: tuple[int, int], start: float, end: float) -> Callable[[float],
     return lambda value: start + (log10(value) - low) / (high - low) * (end - start)
 
 
-def _rate(power: int) -> str:
-    unit = {0: "", 1: "k", 2: "M", 3: "G"}[power // 3]
-    return f"{10 ** (power % 3)} {unit}/s"
+def _value(power: int, unit: str) -> str:
+    prefix = {0: "", 1: "k", 2: "M", 3: "G"}[power // 3]
+    return f"{10 ** (power % 3)} {prefix}{unit}"
 
 
 def _curve(

@@ -8,6 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ingest_report import (
+    RATE_HEAD,
+    TARGET_HEAD,
+    memory_plot,
+    rate_lines,
+    target_lines,
+)
 from benchmarks.plot import Curve, Panel, svg
 from rating_core.bulk_tables import row_shape
 from rating_core.kernels.fast64 import LINE_WORDS
@@ -16,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
 RESULTS = HERE / "results"
 PLOT = RESULTS / "rates.svg"
+MEMORY_PLOT = RESULTS / "ingest-memory.svg"
 Rows = list[dict[str, Any]]
 
 NOT_RATED = "copy-loop"
@@ -84,6 +92,9 @@ def write_report() -> int:
     plot = _plot()
     if plot:
         PLOT.write_text(plot)
+    memory = memory_plot(_rows_of("ingest"))
+    if memory:
+        MEMORY_PLOT.write_text(memory)
     sys.stdout.write(f"wrote {README.name} from {RESULTS.name}/\n")
     return 0
 
@@ -289,19 +300,11 @@ def _axis(row: dict[str, Any]) -> tuple[str, str, str, int]:
 
 
 def _ingest_table(rows: Rows) -> Iterator[str]:
-    head = ("case", "engine", "M records/s", "× the pipeline")
-    return _table(
-        head,
-        (
-            (
-                row["case"],
-                row["engine"],
-                _million(row["records_per_s"]),
-                _ratio(row["ratio_to_pipeline"]),
-            )
-            for row in rows
-        ),
-    )
+    return _table(RATE_HEAD, rate_lines(rows))
+
+
+def _ingest_target_table(rows: Rows) -> Iterator[str]:
+    return _table(TARGET_HEAD, target_lines(rows))
 
 
 def _ids_table(rows: Rows) -> Iterator[str]:
@@ -331,7 +334,8 @@ TABLES: dict[str, Callable[[Rows], Iterator[str]]] = {
     "core/marginal": _marginal_table,
     "core-growth": _growth_table,
     "rate-batch": _marginal_table,
-    "ingest": _ingest_table,
+    "ingest/targets": _ingest_target_table,
+    "ingest/rates": _ingest_table,
     "ids": _ids_table,
 }
 """Tables by marker; the part before the slash names the file of results."""

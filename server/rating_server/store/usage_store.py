@@ -13,11 +13,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from rating_core.catalog import Meter
-from rating_core.metering.batch import shard_of
 from rating_core.metering.catalogue import Catalogue, GetMeter
-from rating_core.metering.keyed_hash import KEY_BYTES, HashKey
 from rating_core.metering.protocol import AckLevel, Machine
-from rating_core.metering.roll import Roll
 from rating_core.metering.sequenced import SequencedCall
 from rating_core.metering.session import ShardSession
 from rating_core.metering.shard import RecordCall, UsageShard
@@ -40,6 +37,7 @@ from rating_server.store.archiving import (
     archive_reader,
 )
 from rating_server.store.connection import CONNECTION_ERRORS
+from rating_server.store.customer_roll import new_roll
 from rating_server.store.driver import SessionDriver
 from rating_server.store.embedded import EmbeddedStore
 from rating_server.store.guard import StoreGuard
@@ -58,7 +56,6 @@ from rating_server.store.turns import Turns
 from rating_server.store.usage_options import UsageStoreOptions
 from rating_server.store.warm_up import warm_up
 from rating_server.topology import Topology
-from rating_server.usecases.context import valid_customer
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +107,7 @@ class RedisUsageStore:
         )
         self._hash_key = b""
         self._shard_count = options.shards
-        self._roll = self._new_roll(bytes(KEY_BYTES))
+        self.roll = new_roll(options.shards)
         self._catalogue = Catalogue()
         self._known_meters: dict[str, Meter] = {}
         self._missed_meters = MissedMeters()
@@ -126,14 +123,6 @@ class RedisUsageStore:
     def shard_count(self) -> int:
         """Number of usage shards, as the store was initialised; known after `start`."""
         return self._shard_count
-
-    @property
-    def roll(self) -> Roll:
-        """The customers that this server has seen, by number; known after `start`."""
-        return self._roll
-
-    def _new_roll(self, hash_key: bytes) -> Roll:
-        return Roll(HashKey(hash_key), self._shard_count, shard_of, valid_customer)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -202,7 +191,7 @@ class RedisUsageStore:
                 patience=options.start_timeout,
             )
             self._shard_count, self._hash_key = stored.shards, stored.hash_key
-            self._roll = self._new_roll(stored.hash_key)
+            self.roll = new_roll(stored.shards, stored.hash_key)
             _log.info("%s", self._durability.line)
             # In a thread, so that a signal is heard while kernels compile.
             await asyncio.to_thread(warm_up)

@@ -30,12 +30,7 @@ from rating_server.ports import (
 from rating_server.store.adapter import LinkOptions, no_archive
 from rating_server.store.address import parse_address
 from rating_server.store.archive_place import open_archive
-from rating_server.store.archiving import (
-    ArchivePolicy,
-    ArchiveTask,
-    LogArchiver,
-    archive_reader,
-)
+from rating_server.store.archiving import ArchivePolicy, ArchiveTask, LogArchiver, archive_reader
 from rating_server.store.connection import CONNECTION_ERRORS
 from rating_server.store.customer_roll import new_roll
 from rating_server.store.driver import SessionDriver

@@ -26,7 +26,7 @@ from rating_core.period import period_bounds
 
 NOW = 1_767_571_200_000_000
 KEY = bytes(range(16))
-EXAMPLES = int(os.environ.get("RATEWRIGHT_STREAM_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("RATEWRIGHT_STREAM_EXAMPLES", "60"))
 METERS = {
     meter.id: meter
     for meter in (

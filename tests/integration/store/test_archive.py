@@ -132,7 +132,7 @@ def test_what_is_archived_leaves_the_store_and_stays_known(store, tmp_path) -> N
     digest, a resend is DUPLICATE, and the Parquet files say what was recorded.
     """
     rows = rows_of(6_000, seed=1)
-    files = ArchiveFiles(str(tmp_path / "archive"))
+    files = ArchiveFiles((tmp_path / "archive").as_uri())
 
     async def scenario() -> None:
         async with serving(store.url, files.place) as server:

@@ -61,8 +61,8 @@ class UsageServicer:
         return pb.GetUsageResponse(
             customer=request.customer,
             subscription_id=subscription.subscription_id,
-            period_start=to_proto_timestamp(counted.period_start),
-            period_end=to_proto_timestamp(counted.period_end),
+            period_start=to_proto_timestamp(counted.part_start),
+            period_end=to_proto_timestamp(counted.part_end),
             counters=[to_proto_counter(counter, counted.meters) for counter in counted.counters],
             log_version=counted.version,
         )

@@ -58,7 +58,7 @@ def count(client, customer, *days):
 
 
 def used(client, customer, day):
-    """Return the start of the part that holds a day of January, and what it counted."""
+    """Return what is counted in the part that holds a day of January."""
     usage = client.get_usage(customer, JANUARY + timedelta(days=day - 1))
     return sum(int(counter.value) for counter in usage.counters)
 
@@ -87,6 +87,11 @@ def test_a_plan_changes_from_an_instant_on(client):
     assert client.get_subscription("chg-1", time=middle).plan_id == "change-new"
     assert count(client, "chg-1", 2, 14, 15, 20) == ["ACCEPTED"] * 4
     assert (used(client, "chg-1", 2), used(client, "chg-1", 20)) == (20, 20)
+    shown = [client.get_usage("chg-1", middle + shift) for shift in (timedelta(-1), timedelta(0))]
+    assert [(usage.period_start, usage.period_end) for usage in shown] == [
+        (JANUARY, middle),
+        (middle, datetime(2026, 2, 1, tzinfo=UTC)),
+    ]
 
 
 def test_a_change_dated_back_splits_what_is_counted(client):

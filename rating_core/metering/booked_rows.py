@@ -16,28 +16,30 @@ from numpy.typing import NDArray
 from rating_core.contract.usage import Booked, Carry
 from rating_core.errors import LogCorrupt
 from rating_core.metering.account import BookedStatement
+from rating_core.metering.cells import grown
 from rating_core.metering.column_text import unpack_column
 from rating_core.metering.snapshot import Arrays
 
-_COLUMNS = ("customers", "numbers", "totals", "amounts")
+_COLUMNS = ("customers", "starts", "numbers", "totals", "amounts")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
     """The statements of one entry: all of one plan version, one period, one subscription id.
 
-    ``customers``, ``numbers`` and ``totals`` are int64[n], sorted by customer; ``amounts`` is
-    int64[n, k], a column for each id of ``lines``, in units of 10^-``scale``.
+    ``customers``, ``starts`` (of the period, µs), ``numbers`` and ``totals`` are int64[n], sorted
+    by customer; ``amounts`` is int64[n, k], a column for each id of ``lines``, in units of
+    10^-``scale``.
     """
 
     subscription_id: str
-    start: int
     end: int
     version: int
     time: int
     scale: int
     lines: tuple[str, ...]
     customers: NDArray[np.int64]
+    starts: NDArray[np.int64]
     numbers: NDArray[np.int64]
     totals: NDArray[np.int64]
     amounts: NDArray[np.int64]
@@ -51,7 +53,7 @@ class Chunk:
         total = int(self.totals[row])
         return BookedStatement(
             number=int(self.numbers[row]),
-            start=self.start,
+            start=int(self.starts[row]),
             end=self.end,
             version=self.version,
             time=self.time,
@@ -65,7 +67,7 @@ def chunk_of(facts: Mapping[str, Any], version: int, number_of: Callable[[str], 
     """Return the chunk that a bulk entry books; LogCorrupt if its columns do not fit together."""
     names = facts["customers"]
     lines = tuple(facts["lines"])
-    columns = [unpack_column(facts[name]) for name in ("numbers", "totals")]
+    columns = [unpack_column(facts[name]) for name in ("starts", "numbers", "totals")]
     amounts = unpack_column(facts["amounts"])
     if any(column.size != len(names) for column in columns) or (
         amounts.size != len(names) * len(lines)
@@ -73,16 +75,16 @@ def chunk_of(facts: Mapping[str, Any], version: int, number_of: Callable[[str], 
         raise LogCorrupt("columns of a bulk entry have different lengths")
     customers = np.array([number_of(name) for name in names], np.int64)
     order = np.argsort(customers, kind="stable")
-    numbers, totals = columns
+    starts, numbers, totals = columns
     return Chunk(
         subscription_id=facts["subscription_id"],
-        start=facts["period_start"],
         end=facts["period_end"],
         version=version,
         time=facts["time"],
         scale=facts["scale"],
         lines=lines,
         customers=customers[order],
+        starts=starts[order],
         numbers=numbers[order],
         totals=totals[order],
         amounts=amounts.reshape(len(names), len(lines))[order],
@@ -94,10 +96,18 @@ class BookedRows:
 
     def __init__(self) -> None:
         self._chunks: list[Chunk] = []
+        self._counts = np.zeros(16, np.int64)
+        self._settled = np.zeros(16, np.int64)
 
     def add(self, chunk: Chunk) -> None:
         """Add what an entry booked."""
         self._chunks.append(chunk)
+        known = chunk.customers[chunk.customers >= 0]
+        if known.size:
+            self._counts = grown(self._counts, int(known[-1]) + 1)
+            self._settled = grown(self._settled, int(known[-1]) + 1)
+            self._counts[known] += 1
+            self._settled[known] = chunk.version
 
     def statements(self, customer: int, subscription_id: str) -> Iterator[BookedStatement]:
         """Yield what bulk entries booked for a subscription, oldest first."""
@@ -107,17 +117,16 @@ class BookedRows:
                 if found is not None:
                     yield found
 
-    def settled(self, customers: int) -> NDArray[np.int64]:
-        """Return int64[customers]: version of the last bulk entry of each customer, or 0."""
-        settled = np.zeros(customers, np.int64)
-        for chunk in self._chunks:
-            settled[chunk.customers] = chunk.version
-        return settled
+    def standing(self, customers: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (number of statements, version of the last) of each customer, int64[customers]."""
+        self._counts = grown(self._counts, customers)
+        self._settled = grown(self._settled, customers)
+        return self._counts[:customers], self._settled[:customers]
 
     def document(self) -> list[list[Any]]:
         """Return all but the columns as JSON values, for a snapshot."""
         return [
-            [c.subscription_id, c.start, c.end, c.version, c.time, c.scale, list(c.lines)]
+            [c.subscription_id, c.end, c.version, c.time, c.scale, list(c.lines)]
             for c in self._chunks
         ]
 
@@ -131,20 +140,19 @@ class BookedRows:
 
     def load(self, document: list[list[Any]], arrays: Arrays) -> None:
         """Take what `document` and `arrays` gave."""
-        for place, (subscription_id, start, end, version, time, scale, lines) in enumerate(
-            document
-        ):
-            customers, numbers, totals, amounts = (arrays[f"{name}_{place}"] for name in _COLUMNS)
-            self._chunks.append(
+        for place, (subscription_id, end, version, time, scale, lines) in enumerate(document):
+            columns = [arrays[f"{name}_{place}"] for name in _COLUMNS]
+            customers, starts, numbers, totals, amounts = columns
+            self.add(
                 Chunk(
                     subscription_id=subscription_id,
-                    start=start,
                     end=end,
                     version=version,
                     time=time,
                     scale=scale,
                     lines=tuple(lines),
                     customers=customers,
+                    starts=starts,
                     numbers=numbers,
                     totals=totals,
                     amounts=amounts,

@@ -66,9 +66,11 @@ def contract_state(
 
 
 def contract_answer(
-    question: GetContract, folds: Folds, plan_of: PlanOf, version: int, token: bytes
-) -> ContractAnswer:
-    """Return what prices a period, as of (version, token) (S9.4)."""
+    question: GetContract | GetAccount, folds: Folds, plan_of: PlanOf, version: int, token: bytes
+) -> ContractAnswer | AccountAnswer:
+    """Return what prices a period, or an account, as of (version, token) (S9.4)."""
+    if isinstance(question, GetAccount):
+        return account_answer(question, folds)
     view = DirectoryView(folds.directory, ())
     if question.subscription_id or question.correction:
         name = question.subscription_id

@@ -20,6 +20,7 @@ from rating_core.metering.account import FINALIZE_PERIOD, FINALIZE_PERIODS, LEDG
 from rating_core.metering.calls import Bands, ControlAnswer, Settings, Subscription
 from rating_core.metering.cells import grown
 from rating_core.metering.contract_rows import (
+    CLOSED_UNTIL,
     MANY,
     NOBODY,
     PERIOD,
@@ -35,6 +36,7 @@ from rating_core.metering.contract_rows import (
 from rating_core.metering.entry import ControlEntry
 from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.keyed_hash import HashKey
+from rating_core.metering.plain_contracts import REFUSES, SUBSCRIPTION, PlainContracts
 from rating_core.metering.snapshot import pack_state, unpack_state
 from rating_core.metering.subscription import (
     CANCEL_SUBSCRIPTION,
@@ -95,12 +97,14 @@ class Directory:
         """Facts of all migrations of plans: later subscriptions move too (S8.6)."""
         self.requests: dict[str, tuple[str, ControlAnswer]] = {}
         self._held: list[list[int]] = []
-        self._closed: NDArray[np.int64] = np.full(16, INT64_MIN, np.int64)
+        self.closed: NDArray[np.int64] = np.full(16, INT64_MIN, np.int64)
+        """By number of the subscription, the end of its last closed period, INT64_MIN for none."""
         self._profiles = Profiles()
         self._calendars = Calendars()
         self._phases: NDArray[np.int64] = np.zeros((0, 5), np.int64)
         self._phase_count = 0
         self._rows: NDArray[np.int64] = np.array([NOBODY], np.int64)
+        self.plain = PlainContracts()
 
     @property
     def clamped(self) -> bool:
@@ -117,8 +121,7 @@ class Directory:
         elif entry.kind == FINALIZE_PERIOD:
             self.close(facts["customer"], facts["subscription_id"], facts["period_end"])
         elif entry.kind == FINALIZE_PERIODS:
-            for customer in facts["customers"]:
-                self.close(customer, facts["subscription_id"], facts["period_end"])
+            self._close_plain([self.numbers[name] for name in facts["customers"]], facts)
         elif entry.kind not in LEDGER_KINDS:
             raise LogCorrupt(f"control entry of unknown kind {entry.kind!r}")
         if entry.request_id:
@@ -129,16 +132,19 @@ class Directory:
 
     def close(self, customer: str, subscription_id: str, period_end: int) -> None:
         """Close the periods of a subscription that end at or before ``period_end`` (S7.5, S9.2)."""
-        number = self._subscription_number(customer, subscription_id)
-        self._closed[number] = period_end
+        held = self._held[self.numbers[customer]]
+        names = [self.subscriptions[number].subscription_id for number in held]
+        self.closed[held[names.index(subscription_id)]] = period_end
         self._place(self.numbers[customer])
 
-    def _subscription_number(self, customer: str, subscription_id: str) -> int:
-        held = self._held[self.numbers[customer]]
-        for number in held:
-            if subscription_id == self.subscriptions[number].subscription_id:
-                return number
-        raise LogCorrupt("a close of a subscription that does not exist")
+    def _close_plain(self, customers: Sequence[int], facts: dict[str, Any]) -> None:
+        """Close a period of many customers, who have plain contracts when the entry is made."""
+        columns, end = self.plain.columns[customers], facts["period_end"]
+        if (columns[:, SUBSCRIPTION] < 0).any():
+            raise LogCorrupt("customers finalised in bulk that have no plain contract")
+        self.closed[columns[:, SUBSCRIPTION]] = end
+        refusing = np.array(customers, np.int64)[columns[:, REFUSES] == 1]
+        self._rows[refusing + 1, CLOSED_UNTIL] = end
 
     def _change(self, entry: ControlEntry) -> None:
         if ZONE_TABLE in entry.facts:
@@ -178,9 +184,9 @@ class Directory:
             self._rows = grown(self._rows, number + 2)
         made = len(self.subscriptions)
         self.subscriptions.append(subscription)
-        if made == self._closed.size:
-            self._closed = grown(self._closed, made + 1)
-        self._closed[made] = INT64_MIN
+        if made == self.closed.size:
+            self.closed = grown(self.closed, made + 1)
+        self.closed[made] = INT64_MIN
         held = sorted((*self._held[number], made), key=lambda n: self.subscriptions[n].start_time)
         self._held[number] = held
         contract = self.contract(customer)
@@ -194,12 +200,13 @@ class Directory:
         held = self._held[number]
         rows = rows_of_contract(
             [self.subscriptions[n] for n in held],
-            self._closed[held].tolist(),
+            self.closed[held].tolist(),
             self._calendars,
             self._profiles,
         )
         row, self._phases, self._phase_count = placed(rows, self._phases, self._phase_count)
         self._rows[number + 1] = row
+        self.plain.place(number, held, [self.subscriptions[n] for n in held])
 
     def dump(self) -> bytes:
         """Return all of it as the section of a snapshot (P10)."""
@@ -214,7 +221,7 @@ class Directory:
                 for name, (fingerprint, answer) in self.requests.items()
             ],
         }
-        return pack_state(document, {"closed": self._closed[: len(self.subscriptions)]})
+        return pack_state(document, {"closed": self.closed[: len(self.subscriptions)]})
 
     def load(self, section: bytes) -> None:
         """Take what `dump` gave, into an empty directory."""
@@ -227,7 +234,7 @@ class Directory:
         for facts in document["subscriptions"]:
             self._enter(subscription_from_facts(facts, self.zones))
         self.moves = document["moves"]
-        self._closed[: len(self.subscriptions)] = arrays["closed"]
+        self.closed[: len(self.subscriptions)] = arrays["closed"]
         for number in range(len(self.customers)):
             self._place(number)
         for name, fingerprint, value in document["requests"]:
@@ -240,7 +247,7 @@ class Directory:
             "subscriptions": [subscription_facts(s) for s in self.subscriptions],
             "zones": sorted(self.zones),
             "moves": self.moves,
-            "closed": self._closed[: len(self.subscriptions)].tolist(),
+            "closed": self.closed[: len(self.subscriptions)].tolist(),
             "requests": {
                 name: [fingerprint, answer.value]
                 for name, (fingerprint, answer) in self.requests.items()
@@ -260,7 +267,7 @@ class Directory:
         """Return the end of a subscription's last closed period, INT64_MIN before the first."""
         for number in self._held[self.numbers[customer]] if customer in self.numbers else ():
             if self.subscriptions[number].subscription_id == subscription_id:
-                return int(self._closed[number])
+                return int(self.closed[number])
         return INT64_MIN
 
     def bands_of(self, customer: str, instant: int, staged: Sequence[ControlEntry]) -> Bands:

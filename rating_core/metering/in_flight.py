@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from rating_core.metering.account import LEDGER_KINDS
+from rating_core.metering.account import FINALIZE_PERIODS, LEDGER_KINDS
+from rating_core.metering.bulk_statement import row_entry
 from rating_core.metering.counter_dump import dump_counters, load_counters
 from rating_core.metering.counters import Counters
 from rating_core.metering.customer_counters import CustomerCounters
@@ -67,6 +68,8 @@ def entry_of_customer(
     if isinstance(entry, RecordsEntry):
         rows = entry.rows_of(customer)
         return entry.take(rows) if rows.size else None
+    if isinstance(entry, ControlEntry) and entry.kind == FINALIZE_PERIODS:
+        return row_entry(entry, customer)
     if isinstance(entry, ControlEntry):
         named = entry.facts.get("customer", customer)
         return entry if named == customer else None
@@ -146,6 +149,14 @@ class InFlight:
                 number = self.folds.directory.numbers.get(customer, ABSENT)
                 contract, facts = view.contract(customer), entry.facts[RECOUNT]
                 apply_recount(counters, self.folds.hash_key, customer, number, contract, facts, 1)
+
+    def customers(self) -> frozenset[str]:
+        """Return the customers that staged entries name."""
+        names = {name for earlier in self.records for name in earlier.entry.customers}
+        for entry in self.controls:
+            names |= {entry.facts["customer"]} if "customer" in entry.facts else set()
+            names.update(entry.facts.get("customers", ()))
+        return frozenset(names)
 
     def customer_counters(self, customer: str) -> CustomerCounters:
         """Return the counters of a customer, part by part (P4)."""

@@ -78,6 +78,24 @@ class FinalizePeriod(LedgerCall):
     correction: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalizePeriods(Control):
+    """Finalise the next period of many customers: of those from number ``cursor`` on, ``limit``.
+
+    Periods that end at ``until`` (µs) or before, and may be finalised now; ``plan_id``: only of
+    customers on this plan, empty for all. One call finalises plain contracts of one plan version
+    and one period end; the same call again goes on. When there are none left the answer has no
+    ``customers``; ``single`` names what is due and not plain (customer, subscription id, period
+    start), to be finalised by `FinalizePeriod`, and ``cursor`` where the next customers begin, if
+    there are ``more``. Reason of refusal: PLAN_NOT_LOADED.
+    """
+
+    cursor: int = 0
+    limit: int = 2_000
+    until: int
+    plan_id: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class GetContract:
     """Ask what prices the period that holds ``instant`` at ``now``, or a correction (S9.4)."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rating_core.errors import IndexFull, LogCorrupt
 from rating_core.metering.archive import SnapshotName
 from rating_core.metering.batch import RecordBatch
+from rating_core.metering.bulk_finalize import decide_bulk
 from rating_core.metering.calls import (
     Configure,
     Control,
@@ -32,7 +33,7 @@ from rating_core.metering.calls import (
     StateDigest,
     Subscription,
 )
-from rating_core.metering.contract_state import account_answer, contract_answer, contract_state
+from rating_core.metering.contract_state import contract_answer, contract_state
 from rating_core.metering.contract_usage import PlanOf, no_plan
 from rating_core.metering.controls import decide_control
 from rating_core.metering.counter_hashes import CounterHashes
@@ -52,7 +53,7 @@ from rating_core.metering.in_flight import (
 )
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.ledger import Ledger
-from rating_core.metering.ledger_calls import GetAccount, GetContract, LedgerCall
+from rating_core.metering.ledger_calls import FinalizePeriods, GetAccount, GetContract, LedgerCall
 from rating_core.metering.producers import GetProducer, ProducerEntry, Producers, ProducerView
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
 from rating_core.metering.records_entry import RecordsEntry
@@ -153,6 +154,10 @@ class UsageShard:
         if len(numbered) == len(calls):
             return self._decide_sequenced(numbered, now)
         (call,) = calls
+        if isinstance(call, FinalizePeriods):
+            version = self.version + len(self._staged) + 1
+            answer, entry = decide_bulk(call, self._in_flight(), now, self._plan_of, version)
+            return Decision((answer,), None if entry is None else encode_control(entry), entry)
         if not isinstance(call, Control):
             raise TypeError(f"a usage shard does not take {type(call).__name__}")
         remembered = all(self.ids.remembers_all(now, window) for window in self._view().windows())
@@ -327,10 +332,9 @@ class UsageShard:
             return counters_answer(question, self._folds(), self.version, self.token)
         if isinstance(question, GetBuckets):
             return buckets_answer(question, self._folds(), self.version, self.token)
-        if isinstance(question, GetContract):
-            return contract_answer(question, self._folds(), self._plan_of, self.version, self.token)
-        if isinstance(question, GetAccount):
-            return account_answer(question, self._folds())
+        if isinstance(question, GetContract | GetAccount):
+            log = self.version, self.token
+            return contract_answer(question, self._folds(), self._plan_of, *log)
         if isinstance(question, GetSubscriptions):
             if question.customer is None:
                 return tuple(self._directory.subscriptions)
@@ -368,8 +372,6 @@ class UsageShard:
         self._producers, self._ledger = folds.producers, folds.ledger
         self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now
         self._recent = RecentRecords(self.version)
-
-    # --- grouping and folding --------------------------------------------------------------------
 
     def changed_hashes(self, after: int) -> Sequence[str]:
         """Return the keys of counter hashes changed by committed entries after ``after`` (P7)."""

@@ -151,6 +151,27 @@ def bidirectional(
     return grpc.stream_stream_rpc_method_handler(serve)
 
 
+def server_stream(
+    method: str,
+    message: type[Request],
+    handle: Callable[[Request], AsyncIterator[Response]],
+) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """Serve a method with one request and a stream of answers."""
+
+    async def serve(data: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
+        try:
+            async for response in handle(parse(data, message)):
+                try:
+                    await context.write(_serialize(response))
+                except Exception:  # noqa: BLE001 - see _gone
+                    raise _gone(method) from None
+        except Exception as error:  # noqa: BLE001 - every error gets a canonical status
+            _log.info("stream failed", method=method, reason=failure_of(error).reason)
+            await abort(context, method, error)
+
+    return grpc.unary_stream_rpc_method_handler(serve)
+
+
 def draining() -> Failure:
     """Return the failure that ends a stream when the server stops."""
     return Failure("DRAINING", "the server is stopping; connect again and resend what is open")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from grpc import aio
 
 from ratewright.v1 import rating_service_pb2 as pb
@@ -11,6 +13,7 @@ from rating_core.metering.calls import Subscription
 from rating_core.metering.statement_entry import FinalStatement
 from rating_core.units import format_units
 from rating_server.servicers import rating
+from rating_server.servicers.convert_plan import parse_plan_name
 from rating_server.servicers.convert_statement import (
     Place,
     statement_name,
@@ -21,11 +24,12 @@ from rating_server.servicers.convert_time import (
     to_proto_timestamp,
 )
 from rating_server.servicers.names import parse_parent, parse_statement_name
-from rating_server.servicers.rpc import add_service, unary
+from rating_server.servicers.rpc import add_service, server_stream, unary
 from rating_server.usecases import read_statements
 from rating_server.usecases.context import Context
 from rating_server.usecases.failure import InvalidRequest, Violation
 from rating_server.usecases.finalize_statement import finalize_statement
+from rating_server.usecases.finalize_statements import FinalizedChunk, finalize_statements
 from rating_server.usecases.preview_statement import Preview, preview_statement
 from rating_server.usecases.verify_statement import verify_statement
 
@@ -77,6 +81,20 @@ class StatementServicer:
             correction=request.correction,
         )
         return pb.FinalizeStatementResponse(statement=_final(made), replayed=replayed)
+
+    async def finalize_statements(
+        self, request: pb.FinalizeStatementsRequest
+    ) -> AsyncIterator[pb.FinalizeStatementsResponse]:
+        """Finalise the statements of all customers that are due, a chunk an answer."""
+        faults: list[Violation] = []
+        until = from_proto_instant(request.until, request.HasField("until"), "until", faults)
+        if faults:
+            raise InvalidRequest(faults)
+        plan_id = ""
+        if request.plan_name:
+            plan_id = parse_plan_name(request.plan_name, "plan_name")[0]
+        async for chunk in finalize_statements(self._context, until, plan_id):
+            yield _chunk(chunk)
 
     async def get_statement(self, request: pb.GetStatementRequest) -> pb.GetStatementResponse:
         """Get a finalised statement."""
@@ -168,16 +186,38 @@ def _booked(subscription: Subscription, one: BookedStatement) -> statement_pb2.S
     )
 
 
+def _chunk(chunk: FinalizedChunk) -> pb.FinalizeStatementsResponse:
+    return pb.FinalizeStatementsResponse(
+        customers=chunk.customers,
+        subscription_ids=chunk.subscription_ids,
+        numbers=chunk.numbers,
+        period_starts_micros=chunk.starts,
+        period_ends_micros=chunk.ends,
+        totals=chunk.totals,
+        amounts_due=chunk.amounts_due,
+        scale=chunk.scale,
+        currency=chunk.currency,
+        failures=[
+            pb.StatementFailure(
+                customer=customer, subscription_id=subscription_id, reason=reason, message=message
+            )
+            for customer, subscription_id, reason, message in chunk.failures
+        ],
+    )
+
+
 def register(server: aio.Server, servicer: StatementServicer) -> None:
     """Register these methods of RatingService on the server."""
     preview, finalize = "PreviewStatement", "FinalizeStatement"
     get, listing, verify = "GetStatement", "ListStatements", "VerifyStatement"
+    many = "FinalizeStatements"
     add_service(
         server,
         rating.SERVICE,
         {
             preview: unary(preview, pb.PreviewStatementRequest, servicer.preview_statement),
             finalize: unary(finalize, pb.FinalizeStatementRequest, servicer.finalize_statement),
+            many: server_stream(many, pb.FinalizeStatementsRequest, servicer.finalize_statements),
             get: unary(get, pb.GetStatementRequest, servicer.get_statement),
             listing: unary(listing, pb.ListStatementsRequest, servicer.list_statements),
             verify: unary(verify, pb.VerifyStatementRequest, servicer.verify_statement),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rating_core.errors import LogCorrupt
-from rating_core.metering.account import Account, BookedStatement
+from rating_core.metering.account import FINALIZE_PERIODS, Account, BookedStatement
+from rating_core.metering.bulk_statement import bulk_plan_ref, bulk_statement_facts
 from rating_core.metering.calls import Subscription
 from rating_core.metering.entry import ControlEntry, decode_body, decode_envelope
 from rating_core.metering.ledger_calls import AccountAnswer, GetAccount
@@ -13,6 +16,7 @@ from rating_core.metering.statement_entry import (
     read_final_statement,
 )
 from rating_server.usecases.context import Context, check_customer, reach
+from rating_server.usecases.contract_plans import plans_on_shelf
 from rating_server.usecases.failure import Failure
 from rating_server.usecases.page import page_of
 
@@ -71,10 +75,18 @@ async def statement_entry(context: Context, customer: str, version: int) -> Cont
     return entry
 
 
+async def statement_facts(context: Context, customer: str, version: int) -> dict[str, Any]:
+    """Return all that the entry of ``version`` holds of a customer's statement (S9.5)."""
+    entry = await statement_entry(context, customer, version)
+    if entry.kind != FINALIZE_PERIODS:
+        return entry_facts(entry)
+    plans = await plans_on_shelf(context, [bulk_plan_ref(entry)])
+    return bulk_statement_facts(entry, customer, plans.__getitem__)
+
+
 async def read_statement(context: Context, customer: str, version: int) -> FinalStatement:
     """Return the statement that the entry of ``version`` finalised."""
-    entry = await statement_entry(context, customer, version)
-    return read_final_statement(entry_facts(entry))
+    return read_final_statement(await statement_facts(context, customer, version))
 
 
 async def list_statements(

@@ -12,7 +12,6 @@ from rating_core.metering.statement_entry import (
     FinalStatement,
     booking,
     differences,
-    entry_facts,
     plan_refs,
     read_final_statement,
     recompute,
@@ -21,7 +20,7 @@ from rating_core.metering.statement_entry import (
 from rating_server.ports import Until
 from rating_server.usecases.context import Context, reach
 from rating_server.usecases.contract_plans import plans_on_shelf
-from rating_server.usecases.read_statements import get_statement, statement_entry
+from rating_server.usecases.read_statements import get_statement, statement_facts
 
 _DIFFERENCES_MAX = 1_000
 
@@ -42,8 +41,7 @@ async def verify_statement(
     Failures: those of get_statement, and PLAN_NOT_FOUND.
     """
     final = await get_statement(context, customer, subscription_id, number=number)
-    entry = await statement_entry(context, customer, final.version)
-    facts = entry_facts(entry)
+    facts = await statement_facts(context, customer, final.version)
     plans = await plans_on_shelf(context, plan_refs(facts))
     rated = recompute(facts, plans.__getitem__)
     made = {

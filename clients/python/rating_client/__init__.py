@@ -16,6 +16,7 @@ from rating_client.aio_client import AsyncClient
 from rating_client.aio_writer import AsyncUsageWriter
 from rating_client.bulk_columns import UsageColumns
 from rating_client.client import Client
+from rating_client.contract_values import FinalizedStatements, StatementFailure, Verification
 from rating_client.delivery import BatchResult
 from rating_client.errors import (
     Aborted,
@@ -52,6 +53,7 @@ from rating_client.values import (
     RejectReason,
     Statement,
     StatementLine,
+    StatementPart,
     StatementSlice,
     Usage,
     UsageBucket,
@@ -76,6 +78,7 @@ __all__ = [
     "DocumentFault",
     "FailedPrecondition",
     "FieldViolation",
+    "FinalizedStatements",
     "Internal",
     "InvalidArgument",
     "NotFound",
@@ -95,7 +98,9 @@ __all__ = [
     "SpoolError",
     "SpoolFull",
     "Statement",
+    "StatementFailure",
     "StatementLine",
+    "StatementPart",
     "StatementSlice",
     "Topology",
     "Unauthenticated",
@@ -106,6 +111,7 @@ __all__ = [
     "UsageColumns",
     "UsageRecord",
     "UsageWriter",
+    "Verification",
     "WriterClosed",
     "WriterCounters",
     "WriterError",

@@ -18,7 +18,8 @@ import grpc.aio
 
 from ratewright.v1 import catalog_service_pb2 as catalog
 from ratewright.v1 import plan_pb2
-from rating_client import calls, catalogue_calls
+from rating_client import calls, catalogue_calls, statement_calls
+from rating_client.aio_contracts import AsyncContractMethods
 from rating_client.aio_status import StreamStatus
 from rating_client.aio_writer import AsyncUsageWriter
 from rating_client.calls import Call, Page, PlanLike
@@ -34,7 +35,7 @@ from rating_client.values import RecordOutcome, Statement, Usage, UsageBucket, U
 Answer = TypeVar("Answer")
 
 
-class AsyncClient(AsyncSubscriptionMethods):
+class AsyncClient(AsyncSubscriptionMethods, AsyncContractMethods):
     """A connection to a Ratewright server at ``target``: `host:port`, or `unix:` and a path.
 
     Opens its connection at the first call. Close it, or use it as a context manager.
@@ -283,7 +284,7 @@ class AsyncClient(AsyncSubscriptionMethods):
         timeout: float | None = None,
     ) -> Statement:
         """Price stated usage on a plan, given by id or whole; ``usage`` in the shapes of S6.5."""
-        return await self._call(calls.rate_usage(plan, usage, version), timeout)
+        return await self._call(statement_calls.rate_usage(plan, usage, version), timeout)
 
     async def rate_batches(
         self,
@@ -310,12 +311,6 @@ class AsyncClient(AsyncSubscriptionMethods):
         finally:
             call.cancel()
         sent.check()
-
-    async def preview_statement(
-        self, customer: str, time: datetime | None = None, *, timeout: float | None = None
-    ) -> Statement:
-        """Price what is counted in the period that holds ``time`` (default: now) (S9.4)."""
-        return await self._call(calls.preview_statement(customer, time), timeout)
 
     def ingest(
         self,

@@ -16,17 +16,13 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ratewright.document import plan_from_document, usage_from_document
+from ratewright.document import plan_from_document
 from ratewright.v1 import plan_pb2, statement_pb2
-from ratewright.v1 import rating_service_pb2 as rating
 from ratewright.v1 import usage_service_pb2 as usage_api
 from rating_client.values import (
     Counter,
     CounterBand,
     RecordOutcome,
-    Statement,
-    StatementLine,
-    StatementSlice,
     Usage,
     UsageRecord,
     from_micros,
@@ -78,14 +74,15 @@ def instant_of(message: Any, field: str) -> Any:
     return from_micros(stamp.seconds * 1_000_000 + stamp.nanos // 1_000)
 
 
-def _word(enum: EnumDescriptor, number: int) -> str:
+def word_of(enum: EnumDescriptor, number: int) -> str:
     """Return the lower-case word of an enum value; "" for one that this client does not know."""
     value = enum.values_by_number.get(number)
     prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return "" if value is None else value.name.removeprefix(prefix).lower()
 
 
-def _maybe(text: str) -> Decimal | None:
+def maybe_decimal(text: str) -> Decimal | None:
+    """Return a number, ``None`` for an empty text."""
     return Decimal(text) if text else None
 
 
@@ -130,50 +127,8 @@ def read_counter(counter: statement_pb2.Counter) -> Counter:
         match_all=counter.match_all,
         latest_time=instant_of(counter, "latest_time"),
         exact_value=Fraction(counter.exact_value) if counter.exact_value else None,
-        aggregation=_word(plan_pb2.Aggregation.DESCRIPTOR, counter.aggregation),
+        aggregation=word_of(plan_pb2.Aggregation.DESCRIPTOR, counter.aggregation),
         scale=counter.scale,
-    )
-
-
-def _read_slice(piece: statement_pb2.StatementSlice) -> StatementSlice:
-    return StatementSlice(
-        kind=_word(statement_pb2.SliceKind.DESCRIPTOR, piece.kind),
-        amount=Decimal(piece.amount or "0"),
-        tier=piece.tier if piece.HasField("tier") else None,
-        quantity=_maybe(piece.quantity),
-        unit_price=_maybe(piece.unit_price),
-        percent=_maybe(piece.percent),
-        flat_fee=_maybe(piece.flat_fee),
-        label=piece.label,
-    )
-
-
-def read_statement(response: Any) -> Statement:
-    """Return the statement of a response as a value, amounts as exact decimals."""
-    statement: statement_pb2.Statement = response.statement
-    lines = tuple(
-        StatementLine(
-            id=line.id,
-            kind=_word(statement_pb2.LineKind.DESCRIPTOR, line.kind),
-            amount=Decimal(line.amount or "0"),
-            slices=tuple(_read_slice(piece) for piece in line.slices),
-        )
-        for line in statement.lines
-    )
-    return Statement(
-        customer=statement.customer,
-        plan_id=statement.plan_id,
-        plan_version=statement.plan_version,
-        subscription_id=statement.subscription_id,
-        currency=statement.currency,
-        scale=statement.scale,
-        period_start=instant_of(statement, "period_start"),
-        period_end=instant_of(statement, "period_end"),
-        lines=lines,
-        total=Decimal(statement.total or "0"),
-        counters=tuple(read_counter(counter) for counter in statement.counters),
-        unpriced_meters=tuple(statement.unpriced_meters),
-        log_version=statement.log_version,
     )
 
 
@@ -222,28 +177,3 @@ def get_usage(customer: str, time: datetime | None) -> Call[Usage]:
     """Return the call of GetUsage."""
     request = usage_api.GetUsageRequest(customer=customer, time=timestamp_of(time, "time"))
     return Call("UsageService/GetUsage", request, usage_api.GetUsageResponse, _read_usage)
-
-
-def rate_usage(
-    plan: str | PlanLike, usage: Mapping[str, Any], version: int | None
-) -> Call[Statement]:
-    """Return the call of RateUsage: ``plan`` by id, or whole."""
-    request = rating.RateUsageRequest(usage=usage_from_document(usage))
-    if isinstance(plan, str):
-        request.plan_name = plan_name(plan, version)
-    elif version is None:
-        request.plan.CopyFrom(plan_message(plan))
-    else:
-        raise ValueError("version: only with the id of a plan")
-    return Call("RatingService/RateUsage", request, rating.RateUsageResponse, read_statement)
-
-
-def preview_statement(customer: str, time: datetime | None) -> Call[Statement]:
-    """Return the call of PreviewStatement."""
-    request = rating.PreviewStatementRequest(customer=customer, time=timestamp_of(time, "time"))
-    return Call(
-        "RatingService/PreviewStatement",
-        request,
-        rating.PreviewStatementResponse,
-        read_statement,
-    )

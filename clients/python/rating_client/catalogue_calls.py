@@ -34,19 +34,19 @@ def create_meter(
     """Return the call of CreateMeter (S6.3); ValueError for a word that is no choice."""
     meter = plan_pb2.Meter(
         id=meter_id,
-        aggregation=_number(plan_pb2.Aggregation, "aggregation", aggregation),
+        aggregation=number_of(plan_pb2.Aggregation, "aggregation", aggregation),
         unit=unit,
         scale=scale,
         dimensions=dimensions,
         of=of,
-        per=_number(plan_pb2.LevelUnit, "per", per) if per else None,
-        buckets=_number(plan_pb2.BucketLength, "buckets", buckets) if buckets else None,
+        per=number_of(plan_pb2.LevelUnit, "per", per) if per else None,
+        buckets=number_of(plan_pb2.BucketLength, "buckets", buckets) if buckets else None,
     )
     request = catalog.CreateMeterRequest(meter=meter, request_id=fresh_request_id(request_id))
     return Call("CatalogService/CreateMeter", request, catalog.CreateMeterResponse, whole_answer)
 
 
-def _number(enum: Any, what: str, word: str) -> Any:
+def number_of(enum: Any, what: str, word: str) -> Any:
     """Return the value of an enum by its lower-case word."""
     prefix = enum.DESCRIPTOR.values_by_number[0].name.removesuffix("UNSPECIFIED")
     words = {v.name.removeprefix(prefix).lower(): v for v in enum.DESCRIPTOR.values if v.number}

@@ -20,8 +20,9 @@ import grpc
 
 from ratewright.v1 import catalog_service_pb2 as catalog
 from ratewright.v1 import plan_pb2
-from rating_client import calls, catalogue_calls
+from rating_client import calls, catalogue_calls, statement_calls
 from rating_client.calls import Call, Page, PlanLike
+from rating_client.contracts import ContractMethods
 from rating_client.delivery import OnBatch
 from rating_client.errors import error_from_rpc
 from rating_client.options import ClientOptions, WriterOptions
@@ -35,7 +36,7 @@ from rating_client.writer import UsageWriter
 Answer = TypeVar("Answer")
 
 
-class Client(SubscriptionMethods):
+class Client(SubscriptionMethods, ContractMethods):
     """A connection to a Ratewright server at ``target``: `host:port`, or `unix:` and a path.
 
     Opens its connection at the first call. Close it, or use it as a context manager.
@@ -272,7 +273,7 @@ class Client(SubscriptionMethods):
         timeout: float | None = None,
     ) -> Statement:
         """Price stated usage on a plan, given by id or whole; ``usage`` in the shapes of S6.5."""
-        return self._call(calls.rate_usage(plan, usage, version), timeout)
+        return self._call(statement_calls.rate_usage(plan, usage, version), timeout)
 
     def rate_batches(
         self, batches: Iterable[RateBatch], *, timeout: float | None = None
@@ -296,12 +297,6 @@ class Client(SubscriptionMethods):
         finally:
             call.cancel()
         sent.check()
-
-    def preview_statement(
-        self, customer: str, time: datetime | None = None, *, timeout: float | None = None
-    ) -> Statement:
-        """Price what is counted in the period that holds ``time`` (default: now) (S9.4)."""
-        return self._call(calls.preview_statement(customer, time), timeout)
 
     def ingest(
         self,

@@ -295,6 +295,8 @@ class StatementSlice:
     percent: Decimal | None = None
     flat_fee: Decimal | None = None
     label: str = ""
+    line_id: str = ""
+    period_start: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +311,27 @@ class StatementLine:
     kind: str
     amount: Decimal
     slices: tuple[StatementSlice, ...] = ()
+    part: int | None = None
+    charge_id: str = ""
+    due_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatementPart:
+    """One part of a statement's period, ``[start_time, end_time)`` on one plan version (S8.2).
+
+    ``overrides``: the customer's own prices, a JSON document. The shares are the part's length ÷
+    that of the full period around it. ``counters`` are empty where the period has one part only.
+    """
+
+    start_time: datetime | None
+    end_time: datetime | None
+    plan_id: str
+    plan_version: int
+    overrides: str
+    share_by_second: Fraction
+    share_by_day: Fraction
+    counters: tuple[Counter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,10 +351,19 @@ class Statement:
     counters: tuple[Counter, ...] = ()
     unpriced_meters: tuple[str, ...] = ()
     log_version: int = 0
+    name: str = ""
+    """Resource name of a finalised statement, empty for a quote or a preview."""
+    number: int = -1
+    finalize_time: datetime | None = None
+    correction: bool = False
+    total_before_credits: Decimal = Decimal(0)
+    amount_due: Decimal = Decimal(0)
+    parts: tuple[StatementPart, ...] = ()
+    credit_lines: tuple[StatementLine, ...] = ()
 
     def amount_by_id(self) -> dict[str, Decimal]:
         """Return the sum of the lines of each id, in line order (S4.2)."""
         sums: dict[str, Decimal] = {}
-        for line in self.lines:
+        for line in (*self.lines, *self.credit_lines):
             sums[line.id] = _EXACT.add(sums.get(line.id, Decimal(0)), line.amount)
         return sums

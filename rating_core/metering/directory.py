@@ -36,7 +36,7 @@ from rating_core.metering.contract_rows import (
 from rating_core.metering.entry import ControlEntry
 from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.keyed_hash import HashKey
-from rating_core.metering.plain_contracts import REFUSES, SUBSCRIPTION, PlainContracts
+from rating_core.metering.plain_contracts import PlainContracts
 from rating_core.metering.snapshot import pack_state, unpack_state
 from rating_core.metering.subscription import (
     CANCEL_SUBSCRIPTION,
@@ -98,7 +98,7 @@ class Directory:
         self.requests: dict[str, tuple[str, ControlAnswer]] = {}
         self._held: list[list[int]] = []
         self.closed: NDArray[np.int64] = np.full(16, INT64_MIN, np.int64)
-        """By number of the subscription, the end of its last closed period, INT64_MIN for none."""
+        """End of each subscription's last closed period by number, INT64_MIN for none."""
         self._profiles = Profiles()
         self._calendars = Calendars()
         self._phases: NDArray[np.int64] = np.zeros((0, 5), np.int64)
@@ -121,7 +121,10 @@ class Directory:
         elif entry.kind == FINALIZE_PERIOD:
             self.close(facts["customer"], facts["subscription_id"], facts["period_end"])
         elif entry.kind == FINALIZE_PERIODS:
-            self._close_plain([self.numbers[name] for name in facts["customers"]], facts)
+            numbers = [self.numbers[name] for name in facts["customers"]]
+            subscriptions, refusing = self.plain.closing(numbers)
+            self.closed[subscriptions] = facts["period_end"]
+            self._rows[refusing + 1, CLOSED_UNTIL] = facts["period_end"]
         elif entry.kind not in LEDGER_KINDS:
             raise LogCorrupt(f"control entry of unknown kind {entry.kind!r}")
         if entry.request_id:
@@ -132,19 +135,10 @@ class Directory:
 
     def close(self, customer: str, subscription_id: str, period_end: int) -> None:
         """Close the periods of a subscription that end at or before ``period_end`` (S7.5, S9.2)."""
+        names = [one.subscription_id for one in self.contract(customer)]
         held = self._held[self.numbers[customer]]
-        names = [self.subscriptions[number].subscription_id for number in held]
         self.closed[held[names.index(subscription_id)]] = period_end
         self._place(self.numbers[customer])
-
-    def _close_plain(self, customers: Sequence[int], facts: dict[str, Any]) -> None:
-        """Close a period of many customers, who have plain contracts when the entry is made."""
-        columns, end = self.plain.columns[customers], facts["period_end"]
-        if (columns[:, SUBSCRIPTION] < 0).any():
-            raise LogCorrupt("customers finalised in bulk that have no plain contract")
-        self.closed[columns[:, SUBSCRIPTION]] = end
-        refusing = np.array(customers, np.int64)[columns[:, REFUSES] == 1]
-        self._rows[refusing + 1, CLOSED_UNTIL] = end
 
     def _change(self, entry: ControlEntry) -> None:
         if ZONE_TABLE in entry.facts:
@@ -253,10 +247,6 @@ class Directory:
                 for name, (fingerprint, answer) in self.requests.items()
             },
         }
-
-    def number_of(self, customer: str) -> int:
-        """Return the number of a customer, ABSENT for one that is not known."""
-        return self.numbers.get(customer, ABSENT)
 
     def contract(self, customer: str) -> Contract:
         """Return a customer's subscriptions by start, none for a customer that is not known."""

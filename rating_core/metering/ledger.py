@@ -7,7 +7,8 @@ columns (`BookedRows`), all others as values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from rating_core.contract.facts import from_facts, to_facts
@@ -22,6 +23,7 @@ from rating_core.metering.account import (
 )
 from rating_core.metering.booked_rows import BookedRows, chunk_of
 from rating_core.metering.entry import ControlEntry
+from rating_core.metering.key_table import ABSENT
 from rating_core.metering.snapshot import pack_state, unpack_state
 
 Key = tuple[str, str]
@@ -31,10 +33,10 @@ StagedControl = tuple[ControlEntry, int]
 
 
 class Ledger:
-    """All accounts of a shard. ``number_of``: the number of a customer in the directory."""
+    """All accounts of a shard. ``numbers``: number of each customer, as the directory has it."""
 
-    def __init__(self, number_of: Callable[[str], int]) -> None:
-        self._number_of = number_of
+    def __init__(self, numbers: Mapping[str, int]) -> None:
+        self._number_of = partial(_number_of, numbers)
         self.accounts: dict[Key, Account] = {}
         self.rows = BookedRows()
 
@@ -83,6 +85,10 @@ class Ledger:
         for customer, subscription_id, facts in document["accounts"]:
             self.accounts[customer, subscription_id] = _account_from_facts(facts)
         self.rows.load(document["rows"], arrays)
+
+
+def _number_of(numbers: Mapping[str, int], customer: str) -> int:
+    return numbers.get(customer, ABSENT)
 
 
 def key_of(entry: ControlEntry) -> Key:

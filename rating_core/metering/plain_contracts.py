@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rating_core.catalog import LateUsage
 from rating_core.contract.usage import PlanRef
+from rating_core.errors import LogCorrupt
 from rating_core.metering.calls import Subscription
 from rating_core.metering.cells import grown
 from rating_core.metering.parts import calendar_of
@@ -56,3 +57,14 @@ class PlainContracts:
             self.kinds.append(kind)
         refuses = phase.late_usage is LateUsage.REJECT
         self.columns[customer] = held[0], number, code, refuses, subscription.start_time
+
+    def closing(self, customers: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the subscriptions of customers, and those customers whose closed periods refuse.
+
+        By number. LogCorrupt unless all of them have plain contracts.
+        """
+        numbers = np.array(customers, np.int64)
+        columns = self.columns[numbers]
+        if (columns[:, SUBSCRIPTION] < 0).any():
+            raise LogCorrupt("customers finalised in bulk that have no plain contract")
+        return columns[:, SUBSCRIPTION], numbers[columns[:, REFUSES] == 1]

@@ -135,7 +135,7 @@ class UsageShard:
         self._directory = Directory(self.hash_key)
         self._hashes = CounterHashes()
         self._producers = Producers()
-        self._ledger = Ledger(self._directory.number_of)
+        self._ledger = Ledger(self._directory.numbers)
         self._staged: deque[tuple[Staged, int]] = deque()
 
     # --- deciding --------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class Folds:
     def empty(cls, hash_key: HashKey) -> Folds:
         """Return the folds of the empty log."""
         directory = Directory(hash_key)
-        ledger = Ledger(directory.number_of)
+        ledger = Ledger(directory.numbers)
         return cls(hash_key, directory, IdIndex(), Counters(), Producers(), ledger)
 
 

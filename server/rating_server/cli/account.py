@@ -1,4 +1,4 @@
-"""`ratewright usage` and `ratewright statement`: what a customer used, what it costs, and why."""
+"""`ratewright usage`: what a customer used; and a server's statement as it is shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from rating_server.cli.statement_view import (
     SliceView,
     StatementView,
     plain,
-    print_statement,
 )
 
 _TIME = click.option(
@@ -179,7 +178,7 @@ def view_of_statement(found: Statement) -> StatementView:
             format(line.amount, "f"),
             tuple(_slice_view(piece) for piece in line.slices),
         )
-        for line in found.lines
+        for line in (*found.lines, *found.credit_lines)
     )
     return StatementView(
         plan=found.plan_id,
@@ -194,16 +193,6 @@ def view_of_statement(found: Statement) -> StatementView:
         lines=lines,
         counters=tuple(_counter_document(counter) for counter in found.counters),
         unpriced_meters=found.unpriced_meters,
+        name=found.name,
+        amount_due=format(found.amount_due, "f"),
     )
-
-
-@click.command()
-@click.argument("customer")
-@_TIME
-@target_option
-@format_option
-def statement(customer: str, time: datetime | None, target: str, output_format: str) -> None:
-    """Show what a customer's billing period costs if it ended now, and how it comes about."""
-    with connected(target) as client:
-        found = client.preview_statement(customer, time)
-    print_statement(view_of_statement(found), output_format)

@@ -73,6 +73,10 @@ class StatementView:
     log_version: str = ""
     counters: tuple[dict[str, Any], ...] = ()
     unpriced_meters: tuple[str, ...] = ()
+    name: str = ""
+    """Resource name of a finalised statement."""
+    amount_due: str = ""
+    """What is to be paid, where credits come after the total (S10.2)."""
 
 
 def plain(value: Decimal | str | None) -> str:
@@ -89,6 +93,7 @@ def _document(view: StatementView) -> dict[str, Any]:
     document: dict[str, Any] = {
         name: getattr(view, name)
         for name in (
+            "name",
             "customer",
             "subscription",
             "plan",
@@ -117,6 +122,8 @@ def _document(view: StatementView) -> dict[str, Any]:
         for line in view.lines
     ]
     document["total"] = view.total
+    if view.amount_due:
+        document["amount_due"] = view.amount_due
     if view.counters:
         document["counters"] = list(view.counters)
     if view.unpriced_meters:
@@ -182,8 +189,12 @@ def print_statement(view: StatementView, output_format: str) -> None:
         print_csv(_CSV_COLUMNS, _csv_rows(view))
         return
     click.echo(_heading(view))
+    if view.name:
+        click.echo(f"finalised as {view.name}")
     columns = ("line", "step", view.currency, "why")
     rows = [*_table_rows(view.lines), ["total", "", view.total, ""]]
+    if view.amount_due not in ("", view.total):
+        rows.append(["amount due", "", view.amount_due, ""])
     print_table(columns, rows, right=(view.currency,))
     if view.unpriced_meters:
         click.echo(f"used, but priced by no charge: {', '.join(view.unpriced_meters)}")

@@ -24,6 +24,7 @@ MODULES = {
     "ids": ("ids",),
     "sizing": ("sizing",),
     "servers": ("servers",),
+    "statements": ("statements",),
 }
 """Modules by the name of the benchmark; each has a function ``run`` that yields rows."""
 TESTS = {"faults": ("faults",), "simulate": ("simulate",)}
@@ -31,7 +32,7 @@ TESTS = {"faults": ("faults",), "simulate": ("simulate",)}
 BROKEN = ("lost", "doubled", "complaint", "violations")
 """Columns that are 0 or absent while all promises hold."""
 CHOSEN = ("ingest", "servers")
-SIZED = ("core", "core-growth", "rate-batch", "ids", "sizing")
+SIZED = ("core", "core-growth", "rate-batch", "ids", "sizing", "statements")
 REPORT = "report"
 
 
@@ -44,7 +45,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--save", action="store_true", help="also write results/NAME.json")
     parser.add_argument(
-        "--rows", type=int, help="rows of all but ingest (10,000,000); fewer for a look"
+        "--rows",
+        type=int,
+        help="rows of all but ingest (10,000,000), customers of statements (100,000)",
     )
     parser.add_argument(
         "--only", default="", metavar="CASE", help="ingest, faults: cases that begin so"

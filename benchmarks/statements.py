@@ -1,0 +1,137 @@
+"""Finalising the statements of a month: ratewright beside a loop of HGETALL and `Decimal`.
+
+Both on one real server and store, in one run: customers with three charges each. The loop reads
+each customer's counter hash, which the server keeps, and prices it with Decimal; it stores nothing.
+Ratewright closes the periods, books the statements durably and sends them to the client.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+import grpc
+import numpy as np
+import redis
+
+from benchmarks.ingest_load import subscribe
+from benchmarks.local_server import running_server
+from benchmarks.measure import Row
+from rating_client import Client, UsageColumns
+
+CUSTOMERS = 100_000
+GROWTH = (10_000, 30_000)
+METERS = ("requests", "tokens", "storage")
+PRICES = {"requests": Decimal("0.002"), "tokens": Decimal("0.00003"), "storage": Decimal("0.01")}
+PLAN = {
+    "id": "bench",
+    "currency": "USD",
+    "billing_period": "month",
+    "meters": [{"id": name, "aggregation": "sum"} for name in METERS],
+    "charges": [
+        {"id": name, "meter": name, "model": "per_unit", "unit_price": str(PRICES[name])}
+        for name in METERS
+    ],
+}
+_JANUARY_US = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+_FEBRUARY = datetime(2026, 2, 1, tzinfo=UTC)
+_CENT = Decimal("0.01")
+_LOOPED = 5_000
+_PATIENCE_S = 120.0
+
+
+def run(rows: int = CUSTOMERS) -> Iterator[Row]:
+    """Yield one row a number of customers and engine; totals are compared first."""
+    for customers in (*(size for size in GROWTH if size < rows), rows):
+        with tempfile.TemporaryDirectory(prefix="rw-bench-") as name:
+            yield from _measure(Path(name), customers)
+
+
+def _measure(folder: Path, customers: int) -> Iterator[Row]:
+    with (
+        running_server(folder, "--drain-timeout", "1000") as server,
+        Client(server.address) as client,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        client.create_plan(PLAN)
+        subscribe(channel, 0, customers)
+        _count(client, customers)
+        record = json.loads((folder / "data" / "store.json").read_text())
+        store = redis.Redis(unix_socket_path=record["socket"])
+        looped, per_s = _loop(store, min(customers, _LOOPED))
+        began, cpu = time.perf_counter(), server.cpu_seconds()
+        totals: dict[str, int] = {}
+        for chunk in client.finalize_statements(_FEBRUARY):
+            totals.update(zip(chunk.customers, chunk.totals, strict=True))
+        taken = time.perf_counter() - began
+        spent = {name: value - cpu[name] for name, value in server.cpu_seconds().items()}
+    if len(totals) != customers or any(totals[name] != cents for name, cents in looped.items()):
+        raise SystemExit("statements and the loop's totals differ")
+    case = f"statements/{customers}-customers-3-charges"
+    yield _row(case, "hgetall-decimal", per_s, 1.0)
+    ours = customers / taken
+    yield _row(case, "ratewright", ours, ours / per_s) | {
+        f"{name}_cpu_s": round(value, 2) for name, value in spent.items()
+    }
+
+
+def _row(case: str, engine: str, per_s: float, ratio: float) -> Row:
+    return {
+        "subject": "statements",
+        "case": case,
+        "engine": engine,
+        "statements_per_s": round(per_s),
+        "ratio_to_loop": round(ratio, 2),
+    }
+
+
+def _count(client: Client, customers: int) -> None:
+    """Record a quantity of each meter for each customer."""
+    rng = np.random.default_rng(customers)
+    count = customers * len(METERS)
+    ids = b"".join(b"%012x" % number for number in range(count))
+    columns = UsageColumns(
+        customers=[f"c{number}" for number in range(customers)],
+        customer_index=np.repeat(np.arange(customers, dtype=np.int32), len(METERS)),
+        meters=[(name, 0) for name in METERS],
+        meter_index=np.tile(np.arange(len(METERS), dtype=np.int32), customers),
+        event_ids=ids,
+        event_id_lengths=np.full(count, 12, np.int32),
+        quantities=rng.integers(1, 1_000_000, count),
+        event_times_micros=_JANUARY_US + rng.integers(0, 10**12, count),
+    )
+    with client.ingest() as writer:
+        writer.write_columns(columns)
+        accepted = writer.flush().accepted
+    if accepted != count:
+        raise SystemExit(f"{accepted} of {count} records were accepted")
+
+
+def _loop(store: redis.Redis, customers: int) -> tuple[dict[str, int], float]:
+    """Return cents by customer and the loop's speed, over customers whose hashes are folded."""
+    keys: dict[str, bytes] = {}
+    expires = time.monotonic() + _PATIENCE_S
+    while len(keys) < customers:
+        if time.monotonic() > expires:
+            raise SystemExit("the counters were not folded in time")
+        for key in store.scan_iter(match="rw:*:c:*", count=10_000):
+            name = key.rpartition(b":c:")[2].partition(b":")[0].decode()
+            keys[name] = key
+            if len(keys) >= customers:
+                break
+    fields = {name: json.dumps([name, [], "value"], separators=(",", ":")) for name in METERS}
+    found: dict[str, int] = {}
+    began = time.perf_counter()
+    for name, key in keys.items():
+        counters = store.hgetall(key)
+        total = Decimal(0)
+        for meter, field in fields.items():
+            amount = Decimal(int(counters.get(field.encode(), 0))) * PRICES[meter]
+            total += amount.quantize(_CENT, ROUND_HALF_UP)
+        found[name] = int(total / _CENT)
+    return found, len(keys) / (time.perf_counter() - began)

@@ -166,7 +166,14 @@ def _due_names(
     """Return customer, subscription id and period start of what is due and not plain."""
     view = DirectoryView(folds.directory, ())
     found = []
-    for customer in folds.directory.customers[call.cursor : end]:
+    columns = folds.directory.plain.columns[call.cursor : end]
+    opens = np.maximum(folds.directory.closed[columns[:, SUBSCRIPTION]], columns[:, START])
+    starts, ends = np.empty_like(opens), np.empty_like(opens)
+    _next_periods(columns[:, CALENDAR], opens, starts, ends)
+    # Of plain contracts the columns tell what is due: only the others are looked at one by one.
+    rows = np.flatnonzero((columns[:, SUBSCRIPTION] < 0) | (ends <= until))
+    for number in (rows + call.cursor).tolist():
+        customer = folds.directory.customers[number]
         for subscription in view.contract(customer):
             closed = folds.directory.closed_until(customer, subscription.subscription_id)
             start = max(closed, subscription.start_time)

@@ -15,9 +15,10 @@ from rating_client import (
     RatewrightError,
     ResourceExhausted,
     WriterClosed,
-    calls,
     catalogue_calls,
     errors,
+    statement_calls,
+    subscription_requests,
 )
 from rating_server import errors as server_errors
 from rating_server.usecases.failure import Failure, InvalidRequest, Violation
@@ -134,7 +135,8 @@ def test_creations_always_carry_a_request_id():
     assert len(first) == len(second) == 36
     assert first != second
     assert catalogue_calls.create_plan({"id": "p"}, "mine").request.request_id == "mine"
-    call = calls.create_subscription("c", "p", None, None, "", None)
+    terms = subscription_requests.SubscriptionTerms()
+    call = subscription_requests.create_subscription("c", "p", None, None, "", terms, None)
     assert len(call.request.request_id) == 36
 
 
@@ -143,9 +145,10 @@ def test_calls_refuse_what_no_message_can_hold():
     with pytest.raises(ValueError, match="expected sum, count, max"):
         catalogue_calls.create_meter("m", "median", "", 0, (), None)
     with pytest.raises(ValueError, match="version"):
-        calls.rate_usage({"id": "p"}, {}, 2)
+        statement_calls.rate_usage({"id": "p"}, {}, 2)
+    terms = subscription_requests.SubscriptionTerms()
     for version in (0, 2**31):
         with pytest.raises(ValueError, match="plan_version: expected 1 to"):
-            calls.create_subscription("c", "p", version, None, "", None)
+            subscription_requests.create_subscription("c", "p", version, None, "", terms, None)
     assert catalogue_calls.get_plan("p", 3).request.name == "plans/p/versions/3"
     assert catalogue_calls.get_plan("plans/p", None).request.name == "plans/p"

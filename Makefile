@@ -24,7 +24,7 @@ demo: $(STAMP) ## Run the main job end to end on the embedded store: a month of 
 	$(BIN)/ratewright demo
 
 test: $(STAMP) ## Run all tests (they start and stop their own servers and stores)
-	$(BIN)/python -m pytest -q -n auto --dist loadscope $(TESTS)
+	$(BIN)/python -m pytest -q -n auto --dist loadscope --no-loadscope-reorder $(TESTS)
 
 lint: $(STAMP) ## Style, import contracts, proto lint, stub drift
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def _name(path: Path) -> str:
 SOURCES = _sources()
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    """Return the syntax tree of a source, parsed once for all tests."""
+    return ast.parse(path.read_text())
+
+
 def test_modules_are_short():
     """No hand-written module of the product exceeds 400 lines, no test module 450."""
     long = {}
@@ -67,7 +74,7 @@ def test_functions_are_short():
     """No function body exceeds 70 lines."""
     long = []
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.body[0].lineno + 1
                 if lines > FUNCTION_LINES:
@@ -116,7 +123,7 @@ def test_every_package_module_says_what_it_is_for():
         for path in SOURCES
         if not _name(path).startswith("tests/")
         and path.read_text().strip()
-        and ast.get_docstring(ast.parse(path.read_text())) is None
+        and ast.get_docstring(_tree(path)) is None
     ]
     assert silent == []
 
@@ -127,7 +134,7 @@ def test_every_test_says_what_it_proves():
         f"{_name(path)}:{node.name}"
         for path in SOURCES
         if _name(path).startswith("tests/")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(_tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.name.startswith("test_")
         and ast.get_docstring(node) is None

@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME…] [--json] [--save] [--rows N]`: no name runs all benchmarks.
 
 `python -m benchmarks report` writes the tables and the plot of README.md from results/*.json.
-`faults` and `simulate` are long forms of tests, run only by name.
+`faults`, `simulate` and `statement-crash` are long forms of tests, run only by name.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ MODULES = {
     "statements": ("statements",),
 }
 """Modules by the name of the benchmark; each has a function ``run`` that yields rows."""
-TESTS = {"faults": ("faults",), "simulate": ("simulate",)}
+TESTS = {
+    "faults": ("faults",),
+    "simulate": ("simulate",),
+    "statement-crash": ("statement_crash",),
+}
 """Long forms of tests, run only by name; exit status 1 if a row shows that a promise is broken."""
-BROKEN = ("lost", "doubled", "complaint", "violations")
+BROKEN = ("lost", "missing", "doubled", "overdrawn", "wrong", "complaint", "violations")
 """Columns that are 0 or absent while all promises hold."""
 CHOSEN = ("ingest", "servers")
 SIZED = ("core", "core-growth", "rate-batch", "ids", "sizing", "statements")
@@ -55,7 +59,12 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="ingest, faults: fewer records and runs"
     )
-    parser.add_argument("--rounds", type=int, default=0, help="faults: rounds (each fault once)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=0,
+        help="rounds of faults (each fault once) and statement-crash (10)",
+    )
     parser.add_argument("--histories", type=int, default=200_000, help="simulate: how many")
     options = parser.parse_args()
     if options.names == [REPORT]:
@@ -90,6 +99,8 @@ def _rows(name: str, options: argparse.Namespace) -> Iterator[Row]:
             run = importlib.import_module(f"benchmarks.{module}").run
             if name == "faults":
                 yield from run(options.rounds, options.only, options.quick)
+            elif name == "statement-crash":
+                yield from run(options.rounds)
             elif name == "simulate":
                 yield from run(options.histories)
             elif name in CHOSEN:

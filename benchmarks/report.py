@@ -16,6 +16,7 @@ from benchmarks.ingest_report import (
     target_lines,
 )
 from benchmarks.plot import Curve, Panel, svg
+from benchmarks.statement_report import STATEMENT_HEAD, statement_lines
 from rating_core.bulk_tables import row_shape
 from rating_core.kernels.fast64 import LINE_WORDS
 
@@ -328,6 +329,10 @@ def _ids_table(rows: Rows) -> Iterator[str]:
     )
 
 
+def _statement_table(rows: Rows) -> Iterator[str]:
+    return _table(STATEMENT_HEAD, statement_lines(rows))
+
+
 TABLES: dict[str, Callable[[Rows], Iterator[str]]] = {
     "core/targets": _target_table,
     "core/engines": _core_table,
@@ -337,6 +342,7 @@ TABLES: dict[str, Callable[[Rows], Iterator[str]]] = {
     "ingest/targets": _ingest_target_table,
     "ingest/rates": _ingest_table,
     "ids": _ids_table,
+    "statements": _statement_table,
 }
 """Tables by marker; the part before the slash names the file of results."""
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import grpc
 import numpy as np
 import redis
+from numpy.typing import NDArray
 
 from benchmarks.ingest_load import subscribe
 from benchmarks.local_server import running_server
@@ -38,10 +39,11 @@ PLAN = {
         for name in METERS
     ],
 }
-_JANUARY_US = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+_JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
 _FEBRUARY = datetime(2026, 2, 1, tzinfo=UTC)
 _CENT = Decimal("0.01")
 _LOOPED = 5_000
+_MOST = 1_000_000
 _PATIENCE_S = 120.0
 
 
@@ -60,10 +62,10 @@ def _measure(folder: Path, customers: int) -> Iterator[Row]:
     ):
         client.create_plan(PLAN)
         subscribe(channel, 0, customers)
-        _count(client, customers)
+        count_usage(client, customers, _JANUARY, timedelta(days=11), customers, _MOST)
         record = json.loads((folder / "data" / "store.json").read_text())
         store = redis.Redis(unix_socket_path=record["socket"])
-        looped, per_s = _loop(store, min(customers, _LOOPED))
+        looped, per_s = _loop(store, customers)
         began, cpu = time.perf_counter(), server.cpu_seconds()
         totals: dict[str, int] = {}
         for chunk in client.finalize_statements(_FEBRUARY):
@@ -90,48 +92,67 @@ def _row(case: str, engine: str, per_s: float, ratio: float) -> Row:
     }
 
 
-def _count(client: Client, customers: int) -> None:
-    """Record a quantity of each meter for each customer."""
-    rng = np.random.default_rng(customers)
+def count_usage(
+    client: Client, customers: int, start: datetime, span: timedelta, seed: int, most: int
+) -> NDArray[np.int64]:
+    """Record a quantity of each meter for each customer, ``most`` at most, in a span of time.
+
+    Returned are the quantities, int64[customers, meters]. Another seed gives other event ids.
+    """
+    rng = np.random.default_rng(seed)
     count = customers * len(METERS)
-    ids = b"".join(b"%012x" % number for number in range(count))
+    start_us = int(start.timestamp()) * 1_000_000
+    quantities = rng.integers(1, most, count)
     columns = UsageColumns(
         customers=[f"c{number}" for number in range(customers)],
         customer_index=np.repeat(np.arange(customers, dtype=np.int32), len(METERS)),
         meters=[(name, 0) for name in METERS],
         meter_index=np.tile(np.arange(len(METERS), dtype=np.int32), customers),
-        event_ids=ids,
-        event_id_lengths=np.full(count, 12, np.int32),
-        quantities=rng.integers(1, 1_000_000, count),
-        event_times_micros=_JANUARY_US + rng.integers(0, 10**12, count),
+        event_ids=b"".join(b"%06x%08x" % (seed, number) for number in range(count)),
+        event_id_lengths=np.full(count, 14, np.int32),
+        quantities=quantities,
+        event_times_micros=start_us + rng.integers(0, span // timedelta(microseconds=1), count),
     )
     with client.ingest() as writer:
         writer.write_columns(columns)
         accepted = writer.flush().accepted
     if accepted != count:
         raise SystemExit(f"{accepted} of {count} records were accepted")
+    return quantities.reshape(customers, len(METERS))
+
+
+def due_cents(quantities: Mapping[str, int]) -> int:
+    """Return what quantities by meter cost, in cents, each charge rounded by itself."""
+    total = Decimal(0)
+    for meter, quantity in quantities.items():
+        total += (Decimal(quantity) * PRICES[meter]).quantize(_CENT, ROUND_HALF_UP)
+    return int(total / _CENT)
 
 
 def _loop(store: redis.Redis, customers: int) -> tuple[dict[str, int], float]:
-    """Return cents by customer and the loop's speed, over customers whose hashes are folded."""
+    """Return cents by customer and the loop's speed, once the counters of all are folded.
+
+    Folding takes the store's time: neither engine is measured beside it.
+    """
     keys: dict[str, bytes] = {}
     expires = time.monotonic() + _PATIENCE_S
-    while len(keys) < customers:
+    while True:
+        for key in store.scan_iter(match="rw:*:c:*", count=10_000):
+            keys[key.rpartition(b":c:")[2].partition(b":")[0].decode()] = key
+        if len(keys) >= customers:
+            break
         if time.monotonic() > expires:
             raise SystemExit("the counters were not folded in time")
-        for key in store.scan_iter(match="rw:*:c:*", count=10_000):
-            name = key.rpartition(b":c:")[2].partition(b":")[0].decode()
-            keys[name] = key
-            if len(keys) >= customers:
-                break
-    fields = {name: json.dumps([name, [], "value"], separators=(",", ":")) for name in METERS}
+        time.sleep(0.2)
+    keys = dict(sorted(keys.items())[:_LOOPED])
+    fields = {
+        name: json.dumps([name, [], "value"], separators=(",", ":")).encode() for name in METERS
+    }
     found: dict[str, int] = {}
     began = time.perf_counter()
     for name, key in keys.items():
         counters = store.hgetall(key)
-        total = Decimal(0)
-        for meter, field in fields.items():
-            amount = Decimal(int(counters.get(field.encode(), 0))) * PRICES[meter]
-            total += amount.quantize(_CENT, ROUND_HALF_UP)
-        found[name] = int(total / _CENT)
+        found[name] = due_cents(
+            {meter: int(counters.get(field, 0)) for meter, field in fields.items()}
+        )
     return found, len(keys) / (time.perf_counter() - began)

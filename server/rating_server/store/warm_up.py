@@ -7,19 +7,32 @@ before connections with deadlines are open, not in the first call of a user.
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 
-from rating_core.catalog import Aggregation, BillingPeriod, BucketLength, Meter
+from rating_core.catalog import (
+    Aggregation,
+    BillingPeriod,
+    BucketLength,
+    Charge,
+    ChargeModel,
+    Meter,
+    Plan,
+)
 from rating_core.metering.batch import RecordBatch, shard_of
 from rating_core.metering.field_scan import find_texts
 from rating_core.metering.id_run import merged_run
+from rating_core.metering.ledger_calls import FinalizePeriods
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision, Machine
 from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.roll import Roll
 from rating_core.metering.shard import CreateSubscription, GetCounters, RecordCall, UsageShard
+from rating_core.units import INT64_MAX
 
 _NOW_US = 1_000_000
+_LATER_US = 1_000 * 3_600_000_000
+"""When the first hour and its grace are over."""
 _METER = Meter("m", Aggregation.SUM, scale=1)
 _METERS = {
     meter.id: meter
@@ -62,6 +75,7 @@ def warm_up() -> None:
     _warm_roll(shard, joined.batch)
     joined.batch.take(np.arange(0, _RECORDS, 2, dtype=np.int64))
     _warm_others(shard, bodies)
+    _warm_statements()
     recovered = UsageShard(bytes(16), _METERS.get)
     for version, body in enumerate(bodies, start=1):
         recovered.apply(body, _NOW_US, version, EMPTY_TOKEN)
@@ -95,6 +109,24 @@ def _warm_others(shard: UsageShard, bodies: list[bytes]) -> None:
     ]
     back = [replace(record, retraction=True) for record in records[:2]]
     bodies += [_commit(shard, RecordCall(batch_of(part))) for part in (records, back)]
+
+
+def _warm_statements() -> None:
+    """Finalise a statement in columns, which loads what prices many rows (S9.2)."""
+    fee = Charge("fee", ChargeModel.PER_UNIT, "m", unit_price=Decimal(1))
+    plan = Plan("p", "USD", BillingPeriod.HOUR, (fee,), meters=(_METER,))
+    shard = UsageShard(bytes(16), _METERS.get, plan_of=lambda _: plan)
+    subscription = CreateSubscription(
+        customer="c",
+        subscription_id="s",
+        plan_id="p",
+        plan_version=1,
+        billing_period=BillingPeriod.HOUR,
+        start_time=0,
+    )
+    for call in (subscription, RecordCall(_batch(0))):
+        _commit(shard, call)
+    shard.decide([FinalizePeriods(cursor=0, limit=1, until=INT64_MAX)], _LATER_US)
 
 
 def _commit(machine: Machine, call: object) -> bytes:

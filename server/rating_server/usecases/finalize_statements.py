@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +18,8 @@ from rating_server.usecases.failure import Failure
 
 CHUNK = 2_000
 """Customers that one entry finalises at most."""
+SHARDS_AT_ONCE = 4
+"""Shards whose entries are under way: while one waits for the store, another is decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +47,58 @@ async def finalize_statements(
     """Finalise what is due up to ``until`` (µs, None: now), chunk by chunk, oldest period first.
 
     ``plan_id``: only of customers on this plan, empty for all. What was finalised when the caller
-    stops stays so.
+    stops stays so. Chunks of different shards come in no order.
     """
     limit = INT64_MAX if until is None else until
-    for shard in range(context.store.shard_count):
-        cursor, more = 0, True
-        failed: set[tuple[str, str]] = set()
-        while more:
-            call = FinalizePeriods(cursor=cursor, limit=CHUNK, until=limit, plan_id=plan_id)
-            answer: ControlAnswer = await reach(context.store.submit(shard, call))
-            if answer.reason == "PLAN_NOT_LOADED":
-                await plan_on_shelf(context, from_facts(PlanRef, answer.value))
-                continue
-            value = answer.value
-            if value["customers"]:
-                yield _chunk(answer)
-                continue
-            left = [one for one in value["single"] if one[:2] not in failed]
-            for customer, subscription_id, start in left:
-                chunk = await _single(context, customer, subscription_id, start)
-                failed |= {(name, one) for name, one, _, _ in chunk.failures}
-                yield chunk
-            if not left:
-                cursor, more = value["cursor"], value["more"]
+    waiting = deque(
+        _finalize_shard(context, shard, limit, plan_id)
+        for shard in range(context.store.shard_count)
+    )
+    under_way: dict[asyncio.Task[FinalizedChunk | None], AsyncIterator[FinalizedChunk]] = {}
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < SHARDS_AT_ONCE:
+                shard_chunks = waiting.popleft()
+                under_way[asyncio.create_task(_next(shard_chunks))] = shard_chunks
+            done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                chunk = task.result()
+                shard_chunks = under_way.pop(task)
+                if chunk is not None:
+                    waiting.appendleft(shard_chunks)
+                    yield chunk
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _next(chunks: AsyncIterator[FinalizedChunk]) -> FinalizedChunk | None:
+    return await anext(chunks, None)
+
+
+async def _finalize_shard(
+    context: Context, shard: int, limit: int, plan_id: str
+) -> AsyncIterator[FinalizedChunk]:
+    cursor, more = 0, True
+    failed: set[tuple[str, str]] = set()
+    while more:
+        call = FinalizePeriods(cursor=cursor, limit=CHUNK, until=limit, plan_id=plan_id)
+        answer: ControlAnswer = await reach(context.store.submit(shard, call))
+        if answer.reason == "PLAN_NOT_LOADED":
+            await plan_on_shelf(context, from_facts(PlanRef, answer.value))
+            continue
+        value = answer.value
+        if value["customers"]:
+            yield _chunk(answer)
+            continue
+        left = [one for one in value["single"] if one[:2] not in failed]
+        for customer, subscription_id, start in left:
+            chunk = await _single(context, customer, subscription_id, start)
+            failed |= {(name, one) for name, one, _, _ in chunk.failures}
+            yield chunk
+        if not left:
+            cursor, more = value["cursor"], value["more"]
 
 
 def _chunk(answer: ControlAnswer) -> FinalizedChunk:

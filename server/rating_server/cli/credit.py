@@ -8,7 +8,7 @@ import click
 
 from ratewright.v1 import credit_pb2
 from rating_client.calls import instant_of, word_of
-from rating_server.cli.online import InstantType, connected, instant_words
+from rating_server.cli.online import DecimalType, InstantType, connected, instant_words
 from rating_server.cli.output import format_option, print_rows, target_option
 
 _SUBSCRIPTION = click.option(
@@ -50,7 +50,7 @@ def _show(grants: list[credit_pb2.Grant], output_format: str) -> None:
 @credit.command()
 @click.argument("customer")
 @click.argument("grant_id", metavar="GRANT")
-@click.argument("amount")
+@click.argument("amount", type=DecimalType())
 @click.option("--kind", type=click.Choice(["prepaid", "bonus"]), default="prepaid")
 @click.option("--priority", type=int, help="Lower is drawn first; default 50.")
 @click.option("--effective", type=InstantType(), metavar="TIME", help="Valid from; default now.")
@@ -133,7 +133,7 @@ def balance(
 @click.argument("customer")
 @click.argument("promotion_id", metavar="PROMOTION")
 @click.argument("kind", type=click.Choice(_KINDS))
-@click.argument("value")
+@click.argument("value", type=DecimalType())
 @click.option("--start", type=InstantType(), metavar="TIME", help="From when on; default now.")
 @click.option("--charge", "charges", multiple=True, metavar="CHARGE", help="Default: all charges.")
 @click.option("--periods", type=int, help="For how many billing periods.")

@@ -16,6 +16,7 @@ from rating_client.errors import (
     Unavailable,
 )
 from rating_client.options import ClientOptions
+from rating_client.values import to_text
 from rating_server.cli.failure import CommandError, bad_input
 from rating_server.cli.rows import parse_instant
 
@@ -71,6 +72,21 @@ class InstantType(click.ParamType[datetime]):
             return _EPOCH + parse_instant(str(value)) * _MICROSECOND
         except (ValueError, OverflowError):
             self.fail(f"expected a time such as 2026-07-01T00:00:00Z, got {value!r}", param, ctx)
+
+
+class DecimalType(click.ParamType[str]):
+    """A decimal number (S1.1): digits with an optional sign and point; stays text."""
+
+    name = "number"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the text as it is, or fail with one line."""
+        try:
+            return to_text(str(value))
+        except ValueError:
+            self.fail(f"expected a decimal number such as 12.50, got {value!r}", param, ctx)
 
 
 class PlanReference(click.ParamType[tuple[str, int | None]]):

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from rating_core.catalog import Plan
 from rating_core.contract.facts import from_facts
-from rating_core.contract.values import Grant, Promotion
+from rating_core.contract.values import Grant, Promotion, PromotionKind
 from rating_core.metering.account import Account
 from rating_core.metering.calls import Subscription
 from rating_core.metering.ledger_calls import CreateGrant, CreatePromotion, VoidGrant
@@ -21,6 +21,7 @@ from rating_server.usecases.page import page_of
 from rating_server.usecases.read_statements import account_of
 
 _ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_PERCENT_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ async def create_grant(
     Failures: InvalidRequest, and the reasons of `CreateGrant`.
     """
     check_request_id(request_id)
-    _require([*customer_violations(parent.customer, "parent"), *_id_violations(grant.id, "grant")])
+    _require([*customer_violations(parent.customer, "parent"), *grant_violations(grant)])
     answer = await submit_contract_call(
         context,
         CreateGrant(
@@ -134,7 +135,7 @@ async def create_promotion(
     """
     check_request_id(request_id)
     faults = [*customer_violations(parent.customer, "parent")]
-    _require([*faults, *_id_violations(promotion.id, "promotion")])
+    _require([*faults, *promotion_violations(promotion)])
     answer = await submit_contract_call(
         context,
         CreatePromotion(
@@ -175,6 +176,33 @@ def _balance(
     drawn = from_units(account.drawn_until(grant.id, instant), plan.rounding.scale)
     balance = account.balance(grant, instant)
     return Balance(subscription, grant, balance, drawn, plan.currency)
+
+
+def grant_violations(grant: Grant) -> Iterator[Violation]:
+    """Yield what is wrong with a grant whatever its subscription, field by field (S10.1)."""
+    yield from _id_violations(grant.id, "grant")
+    if grant.amount <= 0:
+        yield Violation("grant.amount", "OUT_OF_RANGE", "expected a number above 0")
+    if grant.expires is not None and grant.expires <= grant.effective:
+        text = "expected an instant after effective_time"
+        yield Violation("grant.expire_time", "OUT_OF_RANGE", text)
+
+
+def promotion_violations(promotion: Promotion) -> Iterator[Violation]:
+    """Yield what is wrong with a promotion whatever its subscription, field by field (S10.3)."""
+    yield from _id_violations(promotion.id, "promotion")
+    percent = promotion.kind in (PromotionKind.PERCENT_OFF, PromotionKind.OVERAGE_PERCENT_OFF)
+    if promotion.value < 0 or (percent and promotion.value > _PERCENT_MAX):
+        text = f"expected 0 to {_PERCENT_MAX}" if percent else "expected a number of 0 or more"
+        yield Violation("promotion.value", "OUT_OF_RANGE", text)
+    if promotion.periods is not None and promotion.periods < 1:
+        yield Violation("promotion.periods", "OUT_OF_RANGE", "expected 1 or more")
+    if promotion.until is not None and promotion.until <= promotion.instant:
+        text = "expected an instant after start_time"
+        yield Violation("promotion.end_time", "OUT_OF_RANGE", text)
+    if promotion.periods is not None and promotion.until is not None:
+        text = "expected either periods or end_time, not both"
+        yield Violation("promotion.end_time", "OUT_OF_RANGE", text)
 
 
 def _id_violations(name: str, field: str) -> Iterator[Violation]:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.catalog import Aggregation, Charge, ChargeModel, Plan
-from rating_core.compile import CompiledPlans, compile_plans
 from rating_core.contract.facts import to_facts
-from rating_core.errors import RowStatus
 from rating_core.jit import kernel
 from rating_core.metering.account import FINALIZE_PERIODS
+from rating_core.metering.bulk_amounts import bulk_amounts, compiled_plan
 from rating_core.metering.calls import ControlAnswer
 from rating_core.metering.column_text import pack_column
 from rating_core.metering.contract_usage import PlanOf
@@ -33,7 +31,6 @@ from rating_core.metering.parts import period_at
 from rating_core.metering.plain_contracts import CALENDAR, KIND, START, SUBSCRIPTION, PlainKind
 from rating_core.metering.shard_state import Folds
 from rating_core.period import calendar_end, calendar_start
-from rating_core.pipeline import rate_rows
 from rating_core.units import INT64_MAX
 
 _ADDITIVE = (Aggregation.SUM, Aggregation.COUNT)
@@ -72,11 +69,6 @@ def _plain_charge(charge: Charge) -> bool:
     )
     over_periods = charge.tier_window is not None or charge.smoothing_periods > 1
     return not (any(prorated) or over_periods or charge.clamps)
-
-
-@lru_cache(maxsize=256)
-def _compiled(plan: Plan) -> CompiledPlans:
-    return compile_plans([plan])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,18 +194,14 @@ def _finalized(
 ) -> tuple[ControlAnswer, ControlEntry] | None:
     """Return the entry for customers of one kind and period end, ``None`` if none of them fits."""
     series, fit = _series_of(due, folds.counters)
-    compiled = _compiled(plan)
+    compiled = compiled_plan(plan)
     inputs = np.zeros((due.customers.size, compiled.input_count), np.int64)
     _fill_inputs(inputs, series, plan, compiled.input_columns[0], folds.counters)
     np.maximum(inputs, 0, out=inputs)
-    rated = rate_rows(compiled, np.zeros(due.customers.size, np.int64), inputs)
-    fit &= rated.statuses == int(RowStatus.OK)
+    rated = bulk_amounts(plan, inputs)
+    fit &= rated.fit
     if not fit.any():
         return None
-    lines = list(dict.fromkeys(slot.id for slot in compiled.layouts[0]))
-    amounts = np.zeros((due.customers.size, len(lines)), np.int64)
-    for place, slot in enumerate(compiled.layouts[0]):
-        amounts[:, lines.index(slot.id)] += rated.amounts[:, place]
     place_of = np.cumsum(fit) - 1
     kept = fit[series.rows]
     due = due.take(fit)
@@ -226,11 +214,11 @@ def _finalized(
         "scale": plan.rounding.scale,
         "time": now,
         "customers": names,
-        "lines": lines,
+        "lines": list(rated.lines),
         "starts": pack_column(due.starts),
         "numbers": pack_column(due.numbers),
         "totals": pack_column(rated.totals[fit]),
-        "amounts": pack_column(amounts[fit].ravel()),
+        "amounts": pack_column(rated.amounts[fit].ravel()),
     }
     table = folds.counters
     used_meters, meters = np.unique(series.meters[kept], return_inverse=True)

@@ -19,7 +19,9 @@ from rating_core.catalog import (
     ChargeModel,
     Meter,
     Plan,
+    Tier,
 )
+from rating_core.contract.usage import PlanRef
 from rating_core.metering.batch import RecordBatch, shard_of
 from rating_core.metering.field_scan import find_texts
 from rating_core.metering.id_run import merged_run
@@ -112,21 +114,28 @@ def _warm_others(shard: UsageShard, bodies: list[bytes]) -> None:
 
 
 def _warm_statements() -> None:
-    """Finalise a statement in columns, which loads what prices many rows (S9.2)."""
-    fee = Charge("fee", ChargeModel.PER_UNIT, "m", unit_price=Decimal(1))
-    plan = Plan("p", "USD", BillingPeriod.HOUR, (fee,), meters=(_METER,))
-    shard = UsageShard(bytes(16), _METERS.get, plan_of=lambda _: plan)
-    subscription = CreateSubscription(
-        customer="c",
-        subscription_id="s",
-        plan_id="p",
-        plan_version=1,
-        billing_period=BillingPeriod.HOUR,
-        start_time=0,
+    """Finalise statements in columns, which loads what prices many rows (S9.2)."""
+    tiers = (Tier(Decimal(1), Decimal(1)), Tier(None, Decimal(2)))
+    charges = (
+        Charge("fee", ChargeModel.FLAT_FEE, amount=Decimal(1)),
+        Charge("each", ChargeModel.PER_UNIT, _METER.id, unit_price=Decimal(1)),
+        Charge("tiers", ChargeModel.GRADUATED, _METER.id, tiers=tiers),
     )
-    for call in (subscription, RecordCall(_batch(0))):
-        _commit(shard, call)
-    shard.decide([FinalizePeriods(cursor=0, limit=1, until=INT64_MAX)], _LATER_US)
+    plain = Plan("p", "USD", BillingPeriod.HOUR, charges, meters=(_METER,))
+    for plan in (plain, replace(plain, maximum_amount=Decimal(1))):
+        shard = UsageShard(bytes(16), _METERS.get, plan_of={PlanRef("p", 1): plan}.get)
+        for customer in ("c", "d"):
+            subscription = CreateSubscription(
+                customer=customer,
+                subscription_id="s",
+                plan_id="p",
+                plan_version=1,
+                billing_period=BillingPeriod.HOUR,
+                start_time=0,
+            )
+            _commit(shard, subscription)
+        _commit(shard, RecordCall(_batch(0)))
+        shard.decide([FinalizePeriods(cursor=0, limit=2, until=INT64_MAX)], _LATER_US)
 
 
 def _commit(machine: Machine, call: object) -> bytes:

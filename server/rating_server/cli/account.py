@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rating_client.values import Counter, Statement, StatementSlice
+from rating_client.values import Counter, Statement, StatementPart, StatementSlice
 from rating_server.cli.failure import bad_input
 from rating_server.cli.online import InstantType, connected, instant_words
 from rating_server.cli.output import (
@@ -169,14 +169,34 @@ def _slice_view(piece: StatementSlice) -> SliceView:
     )
 
 
+def _part_document(number: int, part: StatementPart) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "part": str(number),
+        "plan": part.plan_id,
+        "plan_version": str(part.plan_version),
+        "start": instant_words(part.start_time),
+        "end": instant_words(part.end_time),
+        "share_by_second": str(part.share_by_second),
+        "share_by_day": str(part.share_by_day),
+    }
+    if part.overrides:
+        document["overrides"] = part.overrides
+    if part.counters:
+        document["counters"] = [_counter_document(counter) for counter in part.counters]
+    return document
+
+
 def view_of_statement(found: Statement) -> StatementView:
     """Return the view of a server's statement, amounts with the statement's scale."""
+    several = len(found.parts) > 1
     lines = tuple(
         LineView(
             line.id,
             line.kind,
             format(line.amount, "f"),
             tuple(_slice_view(piece) for piece in line.slices),
+            part="" if line.part is None or not several else str(line.part + 1),
+            due=instant_words(line.due_time),
         )
         for line in (*found.lines, *found.credit_lines)
     )
@@ -195,4 +215,5 @@ def view_of_statement(found: Statement) -> StatementView:
         unpriced_meters=found.unpriced_meters,
         name=found.name,
         amount_due=format(found.amount_due, "f"),
+        parts=tuple(_part_document(n, part) for n, part in enumerate(found.parts, 1)),
     )

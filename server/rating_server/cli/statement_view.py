@@ -55,6 +55,10 @@ class LineView:
     kind: str
     amount: str
     slices: tuple[SliceView, ...] = ()
+    part: str = ""
+    """Number of the part of the period that it prices, from 1; "" for the whole period."""
+    due: str = ""
+    """When it falls due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ class StatementView:
     """Resource name of a finalised statement."""
     amount_due: str = ""
     """What is to be paid, where credits come after the total (S10.2)."""
+    parts: tuple[dict[str, Any], ...] = ()
+    """The parts of the period, each on one plan version (S8.2)."""
 
 
 def plain(value: Decimal | str | None) -> str:
@@ -110,6 +116,8 @@ def _document(view: StatementView) -> dict[str, Any]:
             "id": line.id,
             "kind": line.kind,
             "amount": line.amount,
+            **({"part": line.part} if line.part else {}),
+            **({"due": line.due} if line.due else {}),
             "slices": [
                 {
                     name: getattr(piece, name)
@@ -124,6 +132,8 @@ def _document(view: StatementView) -> dict[str, Any]:
     document["total"] = view.total
     if view.amount_due:
         document["amount_due"] = view.amount_due
+    if view.parts:
+        document["parts"] = list(view.parts)
     if view.counters:
         document["counters"] = list(view.counters)
     if view.unpriced_meters:
@@ -142,6 +152,7 @@ _CSV_COLUMNS = (
     "percent",
     "flat_fee",
     "label",
+    "part",
 )
 
 
@@ -149,17 +160,19 @@ def _csv_rows(view: StatementView) -> list[list[str]]:
     """Return a row a line, each followed by its slices; the first column tells them apart."""
     rows: list[list[str]] = []
     for line in view.lines:
-        rows.append(["line", line.id, line.kind, line.amount, "", "", "", "", "", ""])
+        rows.append(["line", line.id, line.kind, line.amount, *[""] * 6, line.part])
         rows.extend(
             [
                 "slice",
                 line.id,
                 *[piece.kind, piece.amount, piece.tier, piece.quantity, piece.unit_price],
-                *[piece.percent, piece.flat_fee, piece.label],
+                *[piece.percent, piece.flat_fee, piece.label, line.part],
             ]
             for piece in line.slices
         )
-    rows.append(["total", "", "", view.total, "", "", "", "", "", ""])
+    rows.append(["total", "", "", view.total, *[""] * 7])
+    if view.amount_due not in ("", view.total):
+        rows.append(["amount_due", "", "", view.amount_due, *[""] * 7])
     return rows
 
 
@@ -175,7 +188,8 @@ def _table_rows(lines: Sequence[LineView]) -> list[list[str]]:
     rows: list[list[str]] = []
     for line in lines:
         words = [piece.words() for piece in line.slices] or [""]
-        rows.append([line.id, line.kind.replace("_", " "), line.amount, words[0]])
+        step = line.kind.replace("_", " ") + (f", part {line.part}" if line.part else "")
+        rows.append([line.id, step, line.amount, words[0]])
         rows.extend(["", "", "", more] for more in words[1:])
     return rows
 
@@ -191,6 +205,10 @@ def print_statement(view: StatementView, output_format: str) -> None:
     click.echo(_heading(view))
     if view.name:
         click.echo(f"finalised as {view.name}")
+    if len(view.parts) > 1:
+        for part in view.parts:
+            plan = f"{part['plan']}@{part['plan_version']}"
+            click.echo(f"part {part['part']}: plan {plan}, {part['start']} to {part['end']}")
     columns = ("line", "step", view.currency, "why")
     rows = [*_table_rows(view.lines), ["total", "", view.total, ""]]
     if view.amount_due not in ("", view.total):

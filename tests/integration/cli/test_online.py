@@ -125,7 +125,7 @@ def test_records_of_a_file_become_a_statement(command: Command, plan: str, tmp_p
     shown = command("statement", f"{plan}-c", "--time", "2026-01-31").out
     assert "units: 4 × 0.5 = 2" in shown
     lines = command("statement", f"{plan}-c", "--time", "2026-01-31", "--format", "csv").out
-    assert "slice,bytes,units,7,,3.5,2,,,\n" in lines
+    assert "slice,bytes,units,7,,3.5,2,,,,\n" in lines
 
 
 def test_rejected_and_unreadable_rows_are_named(

@@ -12,10 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
+import click
+
 from rating_server.cli.failure import CommandError
 from rating_server.settings import neutral_environment
 
-_START_TIMEOUT_S = 120
+_START_TIMEOUT_S = 600
+_TELL_AFTER_S = 20
+"""A start that takes longer compiles kernels, as the first one on a machine does."""
 _STOP_TIMEOUT_S = 45
 _POLL_S = 0.02
 
@@ -36,8 +40,12 @@ def _log_tail(log: Path) -> str:
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port_file: Path, log: Path) -> int:
-    deadline = monotonic() + _START_TIMEOUT_S
-    while monotonic() < deadline:
+    begun = monotonic()
+    told = False
+    while monotonic() < begun + _START_TIMEOUT_S:
+        if not told and monotonic() > begun + _TELL_AFTER_S:
+            click.echo("compiling the kernels, once (a minute or two)", err=True)
+            told = True
         if process.poll() is not None:
             raise CommandError(f"the server ended at its start: {_log_tail(log)}")
         text = port_file.read_text() if port_file.exists() else ""

@@ -97,17 +97,17 @@ def _read(kind: Any, facts: Any, plan_of: PlanOf | None) -> Any:
 def _read_plain(kind: Any, facts: Any, plan_of: PlanOf | None) -> Any:
     if kind is ZoneTable:
         return ZoneTable.from_facts(facts)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         known = {
             name: _read(field_kind, facts[name], plan_of)
-            for name, field_kind in _hints(kind)  # type: ignore[arg-type]  # a class, not a value
+            for name, field_kind in _hints(kind)
             if name in facts
         }
         if kind is PartUsage:
             if plan_of is None:
                 raise TypeError("usage is read with its plans")
             known["plan"] = plan_of(known["plan_ref"])
-        return kind(**known)  # type: ignore[operator]  # a class, not a value
+        return kind(**known)
     if kind is bytes:
         return bytes.fromhex(facts)
     if kind in (Decimal, Fraction) or issubclass(kind, StrEnum):

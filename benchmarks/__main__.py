@@ -33,7 +33,16 @@ TESTS = {
     "statement-crash": ("statement_crash",),
 }
 """Long forms of tests, run only by name; exit status 1 if a row shows that a promise is broken."""
-BROKEN = ("lost", "missing", "doubled", "overdrawn", "wrong", "complaint", "violations")
+BROKEN = (
+    "lost",
+    "missing",
+    "doubled",
+    "overdrawn",
+    "wrong",
+    "unverified",
+    "complaint",
+    "violations",
+)
 """Columns that are 0 or absent while all promises hold."""
 CHOSEN = ("ingest", "servers")
 SIZED = ("core", "core-growth", "rate-batch", "ids", "sizing", "statements")

@@ -1,154 +1,256 @@
-"""Statements through crashes: kill -9 of the server while many are finalised (S9.2, S10.1).
+"""Statements through crashes: kill -9 of server, store or both while many are finalised.
 
-Each round is a day: usage of all customers is recorded, then finalised; in the middle, after a
-drawn number of answers, the server is killed. One that is started anew finalises the rest. Then
-every customer must have one statement of that day, of the right amount, and every grant must have
-paid exactly once. Customers with grants are finalised one by one, all others in columns.
+Each round is a day: usage of all customers is recorded, then finalised; meanwhile grants are made
+and plans changed, some dated back into the day. After a drawn number of answers the victim is
+killed; what takes its place finalises the rest. Then every customer must have one statement of that
+day, of the right amount, every grant must have paid exactly once (S9.2, S10.1), statements must
+agree with their recomputation (S9.5), and all that is derived from the logs with the logs.
+Customers with grants or several plans are finalised one by one, all others in columns.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import tempfile
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import grpc
-import numpy as np
 
+from benchmarks.fault_truth import command
 from benchmarks.ingest_load import subscribe
-from benchmarks.local_server import running_server
+from benchmarks.local_server import LocalServer, running_server
 from benchmarks.measure import Row
-from benchmarks.statements import METERS, PLAN, PRICES, count_usage, due_cents
-from rating_client import Client, RatewrightError, Statement
+from benchmarks.statement_truth import CENT, CHEAP, DEAR, Truth, check, unverified
+from benchmarks.statements import count_usage
+from rating_client import Client, FailedPrecondition, RatewrightError
 
 CUSTOMERS = 10_000
 ROUNDS = 10
 SEED = 20261122
+VICTIMS = ("server", "store", "both")
 _GRANTED = 10
 """Every tenth customer has a grant, which pays for some rounds."""
 _MOST = 10_000
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
-_CENT = Decimal("0.01")
-_READERS = 8
+_HALF_DAY = timedelta(hours=12)
+_PATIENCE_S = 120.0
+_GRANTS = 100
+_CHANGES = {"border": (5, 50), "noon": (15, 50), "back": (25, 10)}
+"""When a change of plan takes effect: at the end of the day that is finalised, at noon of the next
+one, or at noon of the day itself, which is dated back. The numbers of customers that it may meet
+leave the first value as remainder by 100; the second is how many calls a round makes at most.
+Nobody has usage in an afternoon."""
+_STOP_S = 30.0
 
 
-@dataclass(slots=True)
-class _Truth:
-    """What every customer owes and every grant can still pay, kept outside of the server."""
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call beside the finalising; its request id makes it safe to send again."""
 
-    draw: random.Random
-    balances: dict[str, Decimal] = field(default_factory=dict)
-    due: dict[str, Decimal] = field(default_factory=dict)
-    """Of the round."""
+    kind: str
+    customer: str
+    id: str
+    effective: datetime
+    amount: Decimal = Decimal(0)
+    dear: bool = False
 
-    def add(self, quantities: np.ndarray) -> None:
-        """Take a round's quantities, int64[customers, meters]."""
-        for number, row in enumerate(quantities.tolist()):
-            name = f"c{number}"
-            self.due[name] = due_cents(dict(zip(METERS, row, strict=True))) * _CENT
-            if name in self.balances:
-                self.balances[name] = max(Decimal(0), self.balances[name] - self.due[name])
-
-
-@dataclass(slots=True)
-class _Found:
-    """What a round's reading shows, in customers."""
-
-    missing: int = 0
-    doubled: int = 0
-    overdrawn: int = 0
-    wrong: int = 0
+    def send(self, client: Client) -> bool:
+        """Carry it out; False if the day was finalised before a change that is dated back."""
+        name = f"{self.id}-{self.customer}"
+        if self.kind == "grant":
+            client.create_grant(
+                self.customer,
+                self.id,
+                self.amount,
+                effective=self.effective,
+                request_id=name,
+                timeout=_STOP_S,
+            )
+            return True
+        try:
+            client.change_plan(
+                self.customer,
+                str((DEAR if self.dear else CHEAP)["id"]),
+                effective_time=self.effective,
+                request_id=name,
+                timeout=_STOP_S,
+            )
+        except FailedPrecondition as refused:
+            if self.kind != "back" or refused.reason != "PERIOD_FINALIZED":
+                raise
+            return False
+        return True
 
 
 def run(rounds: int = ROUNDS, customers: int = CUSTOMERS) -> Iterator[Row]:
-    """Yield one row a round; ``before_kill``: statements that the killed server had booked."""
-    truth = _Truth(random.Random(SEED))
+    """Yield one row a round, ``rounds`` for each victim, by turns, all on one store.
+
+    ``before_kill``: statements that were booked before the victim died.
+    """
+    truth = Truth(random.Random(SEED))
     with tempfile.TemporaryDirectory(prefix="rw-bench-") as name:
         folder = Path(name)
         with (
-            running_server(folder) as server,
+            _server(folder) as server,
             Client(server.address) as client,
             grpc.insecure_channel(server.address) as channel,
         ):
-            client.create_plan(PLAN | {"billing_period": "day"})
+            client.create_plan(CHEAP)
+            client.create_plan(DEAR)
             subscribe(channel, 0, customers)
             for number in range(0, customers, _GRANTED):
-                amount = Decimal(truth.draw.randrange(10_000, 100_000)) * _CENT
+                amount = Decimal(truth.draw.randrange(10_000, 100_000)) * CENT
                 client.create_grant(f"c{number}", "g", amount, effective=_FIRST)
                 truth.balances[f"c{number}"] = amount
-        for number in range(rounds or ROUNDS):
+        for number in range((rounds or ROUNDS) * len(VICTIMS)):
             yield _round(folder, number, customers, truth)
 
 
-def _round(folder: Path, number: int, customers: int, truth: _Truth) -> Row:
+def _server(folder: Path) -> AbstractContextManager[LocalServer]:
+    """Start a server that archives, so that there are snapshots to compare."""
+    return running_server(folder, "--archive-after", "30s")
+
+
+def _round(folder: Path, number: int, customers: int, truth: Truth) -> Row:
+    victim = VICTIMS[number % len(VICTIMS)]
     start = _FIRST + timedelta(days=number)
     until = start + timedelta(days=1)
-    with running_server(folder) as server, Client(server.address) as client:
-        truth.add(count_usage(client, customers, start, timedelta(days=1), number, _MOST))
-        answers = truth.draw.randrange(1, len(truth.balances) * 9 // 10)
-        told = _finalize(client, until, answers, server.pid)
-    with running_server(folder) as server, Client(server.address) as client:
-        after = _finalize(client, until)
-        again = _finalize(client, until)
-        found = _check(client, start, truth)
-    found.doubled += sum((told & after).values()) + again.total()
-    booked = customers - len(after)
+    calls = _drawn_calls(truth, number, until, customers)
+    at_kill: list[int] = []
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_server(folder))
+        with Client(server.address) as client:
+            quantities = count_usage(client, customers, start, _HALF_DAY, number, _MOST)
+        truth.add(start, quantities)
+        answers = truth.draw.randrange(1, max(2, customers // _GRANTED * 9 // 10))
+
+        def kill(told: int) -> None:
+            at_kill.append(told)
+            for pid in {"server": [0], "store": [1], "both": [0, 1]}[victim]:
+                os.kill((server.pid, server.store_pid)[pid], signal.SIGKILL)
+
+        with _beside(server.address, calls):
+            told = _finalize(server.address, until, answers, kill)
+        if victim != "store":
+            stack.close()
+            server = stack.enter_context(_server(folder))
+        after = _finalize(server.address, until)
+        with Client(server.address) as client:
+            refused = sum(not _settle(client, call, truth) for call in calls)
+            again = _finalize(server.address, until)
+            found = check(client, start, truth)
+            unlike = unverified(client, start, truth)
+        status, complaint = command("verify", "--data-dir", str(folder / "data"))
     return {
         "subject": "statement-crash",
         "case": f"statements/{customers}-customers",
         "round": number,
+        "victim": victim,
         "answers": answers,
-        "before_kill": booked,
-        "in_the_middle": 0 < booked < customers,
+        "before_kill": sum(at_kill),
+        "in_the_middle": 0 < sum(at_kill) < customers,
+        "finalized_after": after.total(),
+        "calls_beside": len(calls),
+        "refused": refused,
         "statements": customers - found.missing,
         "missing": found.missing,
-        "doubled": found.doubled,
+        "doubled": found.doubled + sum((told & after).values()) + again.total(),
         "overdrawn": found.overdrawn,
         "wrong": found.wrong,
+        "unverified": unlike,
+        "complaint": f"verify: {complaint}" if status else "",
     }
 
 
-def _finalize(client: Client, until: datetime, answers: int = 0, pid: int = 0) -> Counter[str]:
-    """Return how often the answers named each customer; kill ``pid`` after so many of them."""
-    told: Counter[str] = Counter()
+def _drawn_calls(truth: Truth, number: int, until: datetime, customers: int) -> list[_Call]:
+    """Return what is called while the day up to ``until`` is finalised, shuffled."""
+    draw = truth.draw
+    granted = draw.sample(range(customers), min(_GRANTS, customers // _GRANTED))
+    calls = [
+        _Call("grant", f"c{one}", f"g{number}", _FIRST, draw.randrange(100, 50_000) * CENT)
+        for one in granted
+    ]
+    effective = {
+        "border": until,
+        "noon": until + _HALF_DAY,
+        "back": until - _HALF_DAY,
+    }
+    for kind, (rest, most) in _CHANGES.items():
+        met = range(rest, customers, 100)
+        for one in draw.sample(met, min(most, len(met))):
+            name = f"c{one}"
+            dear = not truth.dear(name, effective[kind])
+            calls.append(_Call(kind, name, f"{kind}{number}", effective[kind], dear=dear))
+    draw.shuffle(calls)
+    return calls
+
+
+@contextlib.contextmanager
+def _beside(address: str, calls: list[_Call]) -> Iterator[None]:
+    """Try every call once meanwhile; what fails is sent again later."""
+    ended = threading.Event()
+
+    def send() -> None:
+        with Client(address) as client:
+            for call in calls:
+                if ended.is_set():
+                    return
+                with contextlib.suppress(RatewrightError):
+                    call.send(client)
+
+    thread = threading.Thread(target=send)
+    thread.start()
     try:
-        for number, chunk in enumerate(client.finalize_statements(until), start=1):
-            if chunk.failures:
-                raise SystemExit(f"not finalised: {chunk.failures[0]}")
-            told.update(chunk.customers)
-            if number == answers:
-                os.kill(pid, signal.SIGKILL)
-    except RatewrightError:
-        if not pid:
-            raise
-    return told
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
-def _check(client: Client, start: datetime, truth: _Truth) -> _Found:
-    found = _Found()
-    with ThreadPoolExecutor(_READERS) as readers:
-        listed = readers.map(lambda name: list(client.list_statements(name)), truth.due)
-        for name, statements in zip(truth.due, listed, strict=True):
-            of_day = [one for one in statements if one.period_start == start]
-            found.missing += not of_day
-            found.doubled += len(of_day) > 1
-            found.wrong += any(_differs(one, truth.due[name]) for one in of_day)
-        balances = readers.map(client.get_balance, truth.balances)
-        for name, balance in zip(truth.balances, balances, strict=True):
-            found.overdrawn += balance != truth.balances[name]
-    return found
+def _settle(client: Client, call: _Call, truth: Truth) -> bool:
+    """Send a call again until it is answered, and tell the truth of it; False if it is refused."""
+    done = call.send(client)
+    if call.kind == "grant":
+        truth.granted[call.customer] = call.amount
+    elif done:
+        truth.changes.setdefault(call.customer, []).append((call.effective, call.dear))
+    return done
 
 
-def _differs(statement: Statement, due: Decimal) -> bool:
-    lines = sum((line.amount for line in statement.lines), Decimal(0))
-    return not (lines == statement.total_before_credits == due) or len(statement.lines) != len(
-        PRICES
-    )
+def _finalize(
+    address: str, until: datetime, answers: int = 0, kill: Callable[[int], None] | None = None
+) -> Counter[str]:
+    """Return how often the answers named each customer; ``kill`` after so many of them.
+
+    ``kill`` is given the number of statements that were told. Without it, calls that fail are made
+    again until all is finalised: a store that was killed is on its way.
+    """
+    told: Counter[str] = Counter()
+    expires = time.monotonic() + _PATIENCE_S
+    while True:
+        failed = ""
+        try:
+            with Client(address) as client:
+                for number, chunk in enumerate(client.finalize_statements(until), start=1):
+                    failed = failed or "".join(one.message for one in chunk.failures[:1])
+                    told.update(chunk.customers)
+                    if kill is not None and number == answers:
+                        kill(told.total())
+        except RatewrightError as error:
+            failed = str(error)
+        if kill is not None or not failed:
+            return told
+        if time.monotonic() > expires:
+            raise SystemExit(f"not finalised: {failed}")
+        time.sleep(0.2)

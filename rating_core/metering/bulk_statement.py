@@ -9,7 +9,7 @@ import numpy as np
 
 from rating_core.catalog import Plan
 from rating_core.contract.facts import from_facts, to_facts
-from rating_core.contract.rate import rate_contract
+from rating_core.contract.rate import needs_calendar, rate_contract
 from rating_core.contract.usage import (
     Booked,
     Carry,
@@ -119,33 +119,24 @@ def _usage(
     span = period_at(subscription, start)
     (part,) = span.parts
     counters, meters = _counters(entry, row)
+    priced = PartUsage(
+        start=part.start,
+        end=part.end,
+        plan=plan,
+        plan_ref=ref,
+        counters=counters,
+        share_by_second=part.share_by_second,
+        share_by_day=part.share_by_day,
+    )
+    periods = [PeriodUsage(span.start, span.end, span.number, (priced,), None, span.last)]
     usage = ContractUsage(
         customer=customer,
         subscription_id=subscription.subscription_id,
         subscription_start=began,
         first_period_end=period_at(subscription, began).end,
-        periods=(
-            PeriodUsage(
-                span.start,
-                span.end,
-                span.number,
-                (
-                    PartUsage(
-                        start=part.start,
-                        end=part.end,
-                        plan=plan,
-                        plan_ref=ref,
-                        counters=counters,
-                        share_by_second=part.share_by_second,
-                        share_by_day=part.share_by_day,
-                    ),
-                ),
-                None,
-                span.last,
-            ),
-        ),
+        periods=tuple(periods),
         now=facts["time"],
-        calendar=calendar_of(subscription),
+        calendar=calendar_of(subscription) if needs_calendar(periods, ()) else None,
     )
     return usage, meters
 

@@ -7,6 +7,7 @@ UNAVAILABLE with RetryInfo, refused batches, silence. Both writers are driven th
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -240,6 +241,11 @@ class Server:
         assert self.process is not None
         os.kill(self.process.pid, number)
         self.process.wait(30)
+
+    def store_pid(self) -> int:
+        """Return the pid of the embedded store."""
+        record = json.loads((self.root / "data" / "store.json").read_text())
+        return int(record["pid"])
 
 
 @pytest.fixture(scope="module")

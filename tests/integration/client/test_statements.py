@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from datetime import UTC, datetime, timedelta
@@ -138,11 +139,13 @@ def test_a_kill_while_many_are_finalised_doubles_and_loses_nothing(server, clien
             except RatewrightError:
                 begun.set()
 
-    for _ in range(2):
+    for store_too in (False, True):
         begun = threading.Event()
         running = threading.Thread(target=finalize)
         running.start()
         begun.wait(30)
+        if store_too:
+            os.kill(server.store_pid(), signal.SIGKILL)
         server.end(signal.SIGKILL)
         running.join(30)
         server.start()
@@ -158,3 +161,5 @@ def test_a_kill_while_many_are_finalised_doubles_and_loses_nothing(server, clien
             assert client.get_balance(customer, "g") == Decimal("0.40") - paid
             whole = client.get_statement(name=statement.name)
             assert sum(line.amount for line in whole.lines) == whole.total
+        if number % 60 < 2:  # one by one, and in columns
+            assert client.verify_statement(statement.name, from_log=True).differences == ()

@@ -97,14 +97,13 @@ class CallQueue:
 
     def arrive(self, ticket: int, call: object) -> None:
         """Append a call that has just come in."""
-        size = self._machine.size(call)
-        (self._small if self._hurries(call, size) else self._large).append(
-            self.number(ticket, call, size)
-        )
-        self.bytes += size
+        pending = self.number(ticket, call, self._machine.size(call))
+        (self._small if self.is_small(pending) else self._large).append(pending)
+        self.bytes += pending.size
 
-    def _hurries(self, call: object, size: int) -> bool:
-        return size <= HURRIED_BYTES and self._machine.hurries(call)
+    def is_small(self, call: Pending) -> bool:
+        """Whether a call has its place in the lane of small ones."""
+        return call.size <= HURRIED_BYTES and self._machine.hurries(call.call)
 
     def number(self, ticket: int, call: object, size: int = 0) -> Pending:
         """Return a call or question with its place in the order of arrival."""
@@ -142,8 +141,8 @@ class CallQueue:
         if back:
             self.bytes += sum(call.size for call in back)
             waiting = sorted([*back, *self._small, *self._large], key=attrgetter("order"))
-            self._small = deque(c for c in waiting if self._hurries(c.call, c.size))
-            self._large = deque(c for c in waiting if not self._hurries(c.call, c.size))
+            self._small = deque(c for c in waiting if self.is_small(c))
+            self._large = deque(c for c in waiting if not self.is_small(c))
 
     def separate(self, calls: list[Pending]) -> None:
         """Put calls back, each to be decided alone: one of them does not fit (P15)."""

@@ -96,6 +96,13 @@ class ShardSession(Settlement):
         """Whether a question or a small call waits: its sender waits for one round trip."""
         return bool(self._questions) or self._queue.hurried
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a question or a small call waits for a reply of the store."""
+        sent = [*[batch.calls for batch in self._flight], *[each.calls for each in self._checks]]
+        small = any(self._queue.is_small(call) for calls in sent for call in calls)
+        return small or any(check.questions for check in self._checks)
+
     def submit(self, ticket: int, call: object) -> None:
         """Take a call to be decided; `flush` follows at the end of the driver's event."""
         if self._closed:

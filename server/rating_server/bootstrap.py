@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rating_server.currency import minor_unit
 from rating_server.logs import configure_logs
 from rating_server.ports import StoreRefused
 from rating_server.servicers import catalog, credit, customer, rating, statements, usage
+from rating_server.servicers.arrivals import Arrivals
 from rating_server.servicers.stream import Gate
 from rating_server.settings import Settings
 from rating_server.store.data_directory import DataDirectory
@@ -40,6 +42,8 @@ _COLLECTED_OBJECTS = 20_000
 _COLLECTED_FACTOR = 20
 _READ_AHEAD_BYTES = 1024 * 1024
 _PARENT_INTERVAL_S = 0.5
+_SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep the interpreter from another: gRPC's hands over each message."""
 _HANDOVER_LIMIT_S = 10.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -55,6 +59,7 @@ def run(settings: Settings) -> None:
     if settings.port_file is not None and not settings.port_file.parent.is_dir():
         raise StoreRefused("NO_DIRECTORY", f"--port-file: no directory {settings.port_file.parent}")
     configure_logs(settings.log_level, settings.log_format)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     asyncio.run(_serve(settings))
 
 
@@ -158,7 +163,9 @@ class _Serving:
         self._settings = settings
         self._store = store
         self._gate = Gate(settings.max_bytes_in_flight)
-        self._server = aio.server(options=_server_options(settings))
+        self._server = aio.server(
+            interceptors=[Arrivals(store.turns.make_way)], options=_server_options(settings)
+        )
         self._health = health.aio.HealthServicer()
         self._watcher: asyncio.Task[None] | None = None
         self._context = Context(store, system_clock, minor_unit, shelf=shelf)

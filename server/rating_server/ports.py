@@ -116,6 +116,16 @@ class Until:
     before: int | None = None
 
 
+class LargeTurns(Protocol):
+    """Turns at work of about a millisecond, which calls that somebody waits for go before."""
+
+    async def mine(self) -> None:
+        """Wait for one's turn, for the work up to the next wait; turns come in order."""
+
+    def make_way(self) -> None:
+        """Have such work put off for a moment: a small call is arriving."""
+
+
 class UsageStore(Protocol):
     """The shard logs and the catalogue's log, each decided by its state machine (DESIGN §6).
 
@@ -131,6 +141,10 @@ class UsageStore(Protocol):
     @property
     def roll(self) -> Roll:
         """The customers that this server has seen, by number; known after `start`."""
+
+    @property
+    def turns(self) -> LargeTurns:
+        """Turns at the event loop, for batches and what else takes a while."""
 
     @property
     def meters(self) -> dict[str, Meter]:

@@ -120,3 +120,58 @@ def test_a_failure_costs_nobody_else_a_turn():
             raise context["exception"]
 
     asyncio.run(run())
+
+
+def test_work_that_awaits_its_turn_goes_round_with_the_others():
+    """Work of coroutines has turns in the order of asking; what was cancelled has none."""
+
+    async def run():
+        turns, log = Turns(), []
+
+        async def work(name):
+            await turns.mine()
+            log.append(name)
+
+        tasks = [asyncio.create_task(work(name)) for name in ("a", "gone", "b")]
+        await asyncio.sleep(0)
+        turns.ask(Shard(turns, "shard", log))
+        tasks[1].cancel()
+        await idle(40)
+        assert log == ["a", "b", "shard"]
+        assert tasks[1].cancelled()
+
+    asyncio.run(run())
+
+
+def test_large_turns_make_way_for_a_small_call_that_is_arriving():
+    """Nothing large begins while a small call arrives; when it is there, it goes first."""
+
+    async def run():
+        turns, log = Turns(way=60.0, way_most=60.0), []
+        turns.ask(Shard(turns, "large", log))
+        turns.make_way()
+        await idle(40)
+        assert log == []
+        small = Shard(turns, "small", log)
+        small.hurried = True
+        turns.ask(small)
+        await idle(40)
+        assert log == ["small", "large"]
+
+    asyncio.run(run())
+
+
+def test_way_is_made_for_a_moment_only():
+    """A small call that never comes stops no large turn, nor do many, one after the other."""
+
+    async def run():
+        for turns, again in ((Turns(way=0.001), False), (Turns(way_most=0.001), True)):
+            log = []
+            turns.ask(Shard(turns, "large", log, more=2))
+            turns.make_way()
+            while len(log) < 3:
+                if again:
+                    turns.make_way()
+                await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(run(), 30))

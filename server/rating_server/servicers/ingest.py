@@ -67,6 +67,7 @@ class IngestStream:
 
     async def answer(self, data: bytes) -> pb.IngestUsageResponse:
         """Answer one request. A failure names its batch: the error ends the stream."""
+        await self._context.store.turns.mine()
         cut = cut_request(data)
         request = cut.message
         try:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from rating_core.metering.protocol import (
     Answer,
@@ -72,6 +74,7 @@ class SessionDriver:
         self._session = build()
         self._link: Link | None = None
         self._lost = asyncio.Event()
+        self._inbox: deque[Callable[[], None]] = deque()
         self._waiting: dict[int, Take] = {}
         self._last_ticket = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -129,6 +132,7 @@ class SessionDriver:
         if self._closed:
             return
         self._closed = True
+        self._inbox.clear()
         self._event(self._session.close)
         if self._task is not None:
             self._task.cancel()
@@ -210,24 +214,39 @@ class SessionDriver:
     @property
     def hurried(self) -> bool:
         """Whether somebody waits for one round trip: a question or a small call."""
-        return self._session.hurried
+        return self._session.hurried or (bool(self._inbox) and self._session.awaited)
 
     def take_turn(self) -> None:
-        """Decide one entry of what has come, and ask for another turn if more waits."""
-        self._event(lambda: self._session.flush(1))
+        """Take one reply, or decide one entry of what has come; ask for another turn if need be."""
+        if self._inbox:
+            self._event(self._inbox.popleft())
+            if self._inbox:
+                self._turns.ask(self)
+        else:
+            self._event(lambda: self._session.flush(1))
+
+    def _later(self, event: Callable[[], None]) -> None:
+        """Give the session an event that takes a while in a turn, after those that wait."""
+        self._inbox.append(event)
+        self._turns.ask(self)
 
     def _on_reply(self, reply: Reply) -> None:
-        self._event(lambda: self._session.on_reply(reply))
+        self._later(lambda: self._session.on_reply(reply))
 
     def _on_lost(self, reason: str) -> None:
         self._problem = reason
         self._lost.set()
+        self._inbox.clear()  # with the connection, what came last is unknown too: P3 settles it
         _log.warning("log %s: connection lost: %s", self._keys.name, reason)
         self._event(self._session.on_lost)
 
     def _on_timer(self, name: str) -> None:
         self._timers.pop(name, None)
-        self._event(lambda: self._session.on_timer(name))
+        event = partial(self._session.on_timer, name)
+        if name == "fold":
+            self._later(event)
+        else:
+            self._event(event)
 
     def _event(self, event: Callable[[], None]) -> None:
         """Give the session an event and carry out what follows from it."""
@@ -289,6 +308,7 @@ class SessionDriver:
 
     def _replace_session(self) -> None:
         self._cancel_timers()
+        self._inbox.clear()
         self._session = self._build()
         self._fail_waiting("the session failed and is rebuilt from the log")
         if self._link is not None:

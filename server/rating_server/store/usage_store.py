@@ -106,7 +106,7 @@ class RedisUsageStore:
         self._catalogue = Catalogue()
         self._known_meters: dict[str, Meter] = {}
         self._missed_meters = MissedMeters()
-        self._turns = Turns()
+        self.turns = Turns()
         self._catalogue_driver = self._driver(catalogue_keys(), self._fresh_catalogue)
         self._sessions = ShardSessions(self._shard_driver, self._prepare, self._session_settled)
         self._membership: Membership | None = None
@@ -332,7 +332,7 @@ class RedisUsageStore:
             boot = os.urandom(_BOOT_BYTES)
             return ShardSession(build(), boot, self._options.level, self._clock, prompt=False)
 
-        return SessionDriver(keys, self._link, session, self._turns)
+        return SessionDriver(keys, self._link, session, self.turns)
 
     def _fresh_catalogue(self) -> Catalogue:
         self._catalogue = Catalogue()

@@ -14,8 +14,10 @@ from typing import Any
 from rating_core.metering.archive import (
     ListArchive,
     Listing,
+    ReadSegment,
     SegmentName,
     SnapshotName,
+    path_back,
 )
 from rating_core.metering.entry import decode_envelope
 from rating_core.metering.protocol import (
@@ -52,7 +54,15 @@ class WriteSnapshot:
 
 
 ArchiveCommand = (
-    ListArchive | ReadLog | FoldRead | GetHead | TakeSnapshot | WriteSegment | WriteSnapshot | Trim
+    ListArchive
+    | ReadLog
+    | ReadSegment
+    | FoldRead
+    | GetHead
+    | TakeSnapshot
+    | WriteSegment
+    | WriteSnapshot
+    | Trim
 )
 
 
@@ -84,6 +94,8 @@ class ArchiveRound:
         self._oldest_kept = oldest_kept
         self._segment_bytes = segment_bytes
         self._trim = trim
+        self._relied_on: list[SegmentName] = []
+        """Segments of earlier rounds that hold entries which the log still has."""
         self._report = ArchiveReport()
 
     def run(self) -> Round:
@@ -118,7 +130,12 @@ class ArchiveRound:
             if name.last == first.version - 1:
                 held = name.token == first.previous
             else:
-                held = in_log(name, (yield ReadLog(name.last - 1, 1)))
+                # Behind a piece that is gone nothing counts: what the log still has of it comes
+                # into the archive again.
+                path = path_back(listing, name)
+                joined = path[0].first <= first.version
+                held = joined and in_log(name, (yield ReadLog(name.last - 1, 1)))
+                self._relied_on = path if held else []
             if held:
                 return name.last, name.token
         return (0, EMPTY_TOKEN) if first.version == 1 else None
@@ -181,11 +198,28 @@ class ArchiveRound:
         snapshot = yield from self._snapshot_there(listing, until)
         if snapshot is None:
             return
+        if not (yield from self._whole(first, until)):
+            return
         for version, token in (yield from self._steps(first, until, archived)):
             reply: TrimReply = yield Trim(version, token, snapshot)
             if not reply.ok:
                 return  # by another server, or another history: the next round sees
             self._report.trimmed = version
+
+    def _whole(self, first: LogEntry, until: int) -> Generator[ReadSegment, LogPage, bool]:
+        """Read what earlier rounds wrote of the entries that are to leave the log (P10).
+
+        A name is no proof: a file may have been damaged since, or even while it was written.
+        """
+        for name in self._relied_on:
+            needed = name.last >= first.version and name.first <= until
+            if needed and not (yield ReadSegment(name)).entries:
+                self._report.problem = (
+                    f"segment {name.first}-{name.last} is damaged; its entries stay in the log. "
+                    "`ratewright log mend` writes it anew"
+                )
+                return False
+        return True
 
     def _steps(
         self, first: LogEntry, until: int, archived: tuple[int, bytes]

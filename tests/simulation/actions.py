@@ -174,4 +174,5 @@ _ACTIONS = {
     "archive": _archive,
     "fork": _fork,
     "rot": steps.rot,
+    "spoil": steps.spoil,
 }

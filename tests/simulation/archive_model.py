@@ -1,7 +1,8 @@
 """An archive that all servers reach, and the archivers that fill it, one command at a time.
 
 The archive keeps the rule that a piece is never overwritten, unless a broken copy says otherwise.
-Pieces may rot: a snapshot that cannot be read must be passed over, never half believed.
+Pieces may rot: a snapshot that cannot be read must be passed over, never half believed, and what a
+damaged segment should hold must stay in the log until the segment is mended.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from rating_core.metering.archive import (
     Listing,
     LoadedSnapshot,
     LoadSnapshot,
+    ReadSegment,
     SegmentName,
     SnapshotName,
     paths_to,
@@ -32,6 +34,7 @@ class ArchiveModel:
     def __init__(self, coverage, broken):
         self.segments = {}
         self.snapshots = {}
+        self.spoiled = {}
         self.coverage = coverage
         self.broken = broken
 
@@ -53,6 +56,8 @@ class ArchiveModel:
             self.coverage["snapshots written"] += 1
             return True
         name = request.name
+        if name in self.spoiled:
+            return False
         if "archive names" in self.broken:
             # Named by versions alone, the later writer's piece takes the place of the earlier's.
             for other in [n for n in self.segments if (n.first, n.last) == (name.first, name.last)]:
@@ -112,6 +117,13 @@ class BrokenRounds:
                 reply = yield command
                 if type(command) is FoldRead:
                     reply = type(reply)(10**9, reply.cursor, reply.versions)
+
+    class BelievesNames(ArchiveRound):
+        """P10: what an earlier round wrote is trimmed without a look at it."""
+
+        def _whole(self, first, until):
+            return True
+            yield
 
     class TrimsUnarchived(ArchiveRound):
         """P10: up to F is trimmed, whatever the archive holds."""
@@ -175,6 +187,9 @@ class Archiver:
             reply = self.world.redis.trim(node, command)
         elif type(command) is ListArchive:
             reply = self.world.archive.read(command)
+        elif type(command) is ReadSegment:
+            reply = LogPage(self.world.archive.segments.get(command.name, ()))
+            self.world.coverage["segments looked at"] += 1
         else:
             reply = self.world.archive.write(command)
             self.world._trimmed(self.world.head())

@@ -210,6 +210,7 @@ BROKEN = {
     "P10 snapshot": Variant(round=BrokenRounds.WithoutSnapshot, focus=_TRIMS),
     "P10 trim snapshot": Variant(redis=frozenset({"trim snapshot"}), focus=_FORKS),
     "P10 not archived": Variant(round=BrokenRounds.TrimsUnarchived, focus=_TRIMS),
+    "P10 damage": Variant(round=BrokenRounds.BelievesNames, focus={**_TRIMS, "spoil": 8}),
     "P10 trims by version": Variant(round=BrokenRounds.TrimsByVersion, focus=_FORKS),
     "P10 names": Variant(redis=frozenset({"archive names"}), focus=_FORKS),
     "P10 recovery": Variant(StartsAnywhere, focus={**_TRIMS, "crash": 8}),

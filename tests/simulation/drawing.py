@@ -39,6 +39,7 @@ _ROTTEN = {
     "break": 4,
     "crash": 12,
     "rot": 12,
+    "spoil": 8,
     "failover": 3,
     "reconnect": 20,
     "replicate": 2,
@@ -55,7 +56,7 @@ _FORKED = {
     "replicate": 2,
     "fork": 4,
 }
-"""A share of the histories is about archives: damaged snapshots, and failovers during a round."""
+"""A share of the histories is about archives: damaged pieces, and failovers during a round."""
 
 
 def draw_config(rng, focus=None):
@@ -75,7 +76,7 @@ def draw_config(rng, focus=None):
 
 
 _MOVING = (("leave", 8),)
-_FOCUSED = (("fork", 4),)
+_FOCUSED = (("fork", 4), ("spoil", 8))
 """Actions of histories that are about them."""
 
 
@@ -126,6 +127,6 @@ def draw_action(rng, names, cumulative):
         return (name, below(2), below(4))
     if name == "full":
         return (name, below(2))
-    if name in ("end split", "look", "rot"):
+    if name in ("end split", "look", "rot", "spoil"):
         return (name,)
     return (name, below(2))

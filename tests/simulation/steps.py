@@ -247,3 +247,25 @@ def rot(world):
     snapshots.update(dict.fromkeys(snapshots))
     world.coverage["snapshots rotten"] += 1
     return True
+
+
+def spoil(world):
+    """Segments whose entries the logs still hold are damaged; or the operator mends them all."""
+    archive = world.archive
+    if any(server.archiver.asked for server in world.servers):
+        return False
+    least = max(node.history[-1].first for node in world.nodes)
+    held = {name: entries for name, entries in archive.segments.items() if name.first >= least}
+    if not held and not archive.spoiled:
+        return False
+    for server in world.servers:
+        server.archiver.drop()
+    if archive.spoiled:
+        archive.segments |= archive.spoiled
+        archive.spoiled = {}
+        world.coverage["segments mended"] += 1
+    else:
+        archive.spoiled = held
+        archive.segments |= dict.fromkeys(held, ())
+        world.coverage["segments spoiled"] += 1
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from rating_client.spool_segment import Segment, failed, sync_directory
 
 FORMAT = 1
 _SUFFIX = ".spool"
+_NAME = re.compile(r"[0-9]{16}\.spool")
 _log = logging.getLogger("rating_client")
 
 
@@ -69,7 +71,8 @@ def _mismatch(directory: Path, message: str) -> SpoolError:
 def lock(directory: Path) -> int:
     """Create the directory if need be and take its lock; return the handle that holds it.
 
-    Raises SpoolError SPOOL_LOCKED while another writer has it, in this process or another.
+    Raises SpoolError: SPOOL_LOCKED while another writer has it, in this process or another,
+    SPOOL_MISMATCH for a path that is no directory.
     """
     try:
         import fcntl  # not on every system, and only spools need it
@@ -78,6 +81,10 @@ def lock(directory: Path) -> int:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except (FileExistsError, NotADirectoryError):
+        raise _mismatch(
+            directory, "it, or a part of its path, is a file, not a directory"
+        ) from None
     except OSError as error:
         raise failed(f"opening spool {directory}", error) from error
     try:
@@ -117,11 +124,15 @@ def segment_head(
 def read_directory(directory: Path, producer_id: str | None) -> Contents:
     """Return what is in a locked spool; a torn end is cut, damaged bytes are copied aside.
 
-    Raises SpoolError SPOOL_MISMATCH for another producer's spool, or a later version's.
+    Raises SpoolError SPOOL_MISMATCH for another producer's spool, a later version's, or files that
+    no spool has written.
     """
     found = Contents()
     try:
         paths = sorted(directory.glob(f"*{_SUFFIX}"))
+        for path in paths:
+            if _NAME.fullmatch(path.name) is None:
+                raise _mismatch(directory, f"{path.name} is no file of a spool; move it elsewhere")
         for path in paths:
             _Reader(found, directory, producer_id).read(path, last=path == paths[-1])
     except OSError as error:
@@ -201,17 +212,19 @@ class _Reader:
 
     def _segment(self, frame: Frame) -> None:
         found = self._found
-        head: dict[str, Any] = json.loads(self._body(frame))
+        name = found.segments[-1].path.name
+        try:
+            head = _head_of(self._body(frame))
+        except (ValueError, LookupError, TypeError):
+            raise _mismatch(self._directory, f"{name} does not say whose it is") from None
         if head["format"] != FORMAT:
-            raise _mismatch(
-                self._directory, f"{found.segments[-1].path.name} is of a later version"
-            )
+            raise _mismatch(self._directory, f"{name} is of a later version")
         if head["producer_id"] != self._producer_id:
             owner = head["producer_id"]
             whose = "records with event ids" if owner is None else f"producer {owner!r}"
             raise _mismatch(self._directory, f"it holds what {whose} left")
         found.offset = head["offset"] if found.offset is None else found.offset
-        found.epochs += [epoch for epoch in head.get("epochs", ()) if epoch not in found.epochs]
+        found.epochs += [epoch for epoch in head["epochs"] if epoch not in found.epochs]
         found.next_number = max(found.next_number, head["next_number"])
 
     def _record(self, frame: Frame) -> None:
@@ -234,6 +247,16 @@ class _Reader:
     def _epoch(self, frame: Frame) -> None:
         if frame.number not in self._found.epochs:
             self._found.epochs.append(frame.number)
+
+
+def _head_of(body: bytes) -> dict[str, Any]:
+    """Return a segment's head with all its keys; ValueError, LookupError or TypeError if not."""
+    head = json.loads(body)
+    numbers = [head["next_number"], *head.get("epochs", ())]
+    numbers += [] if head["offset"] is None else [head["offset"]]
+    if not all(type(number) is int for number in (head["format"], *numbers)):
+        raise ValueError("a number is none")
+    return {"epochs": (), **head, "producer_id": head["producer_id"]}
 
 
 _NUMBERED = frozenset({Kind.RECORD, Kind.BATCH, Kind.ANSWERED})

@@ -130,6 +130,47 @@ async def _verify(place: StorePlace, shards: tuple[int, ...]) -> list[dict[str, 
 
 @log.command()
 @store_options
+@format_option
+def mend(
+    redis_url: str, data_dir: Path, archive: str, shards: tuple[int, ...], output_format: str
+) -> None:
+    """Write damaged segments of the archive anew, from the log and from other segments.
+
+    Reads all segments; servers may go on meanwhile. Of a damaged file a copy stays. Exit status 1
+    if a segment stays damaged: one line says what is missing.
+    """
+    rows = run(_mend(StorePlace(redis_url, data_dir, archive), shards))
+    columns = ("shard", "first", "last", "token", "outcome")
+    print_rows(output_format, columns, rows, right=("shard", "first", "last"))
+    left = [row for row in rows if row["outcome"] != "mended"]
+    for row in left:
+        named = f"segment {row['first']}-{row['last']} of shard {row['shard']}"
+        complain(f"{named} stays damaged: {row['outcome']}")
+    if left:
+        raise CommandError
+
+
+async def _mend(place: StorePlace, shards: tuple[int, ...]) -> list[dict[str, str]]:
+    from rating_server.store.log_reader import log_reader
+    from rating_server.store.mend_archive import mend_segments
+
+    rows: list[dict[str, str]] = []
+    async with opened(place) as access:
+        if access.files is None:
+            raise bad_input("there is no archive; name it with --archive")
+        for keys in access.keys(shards):
+            async with log_reader(access.options, keys) as reader:
+                for one in await mend_segments(reader, access.files):
+                    name = one.name
+                    row = {"shard": keys.name, "first": str(name.first), "last": str(name.last)}
+                    rows.append(
+                        row | {"token": name.token.hex(), "outcome": one.problem or "mended"}
+                    )
+    return rows
+
+
+@log.command()
+@store_options
 @click.option("--customer", required=True, metavar="CUSTOMER", help="Whose records.")
 @click.option("--from", "begin", type=InstantType(), metavar="TIME", help="Event times from here.")
 @click.option("--to", "end", type=InstantType(), metavar="TIME", help="Event times before this.")

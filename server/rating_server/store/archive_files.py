@@ -12,6 +12,7 @@ is read back before anything relies on it. All methods block: call them in a thr
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
@@ -52,6 +53,8 @@ KEPT_SNAPSHOTS = 4
 _UNUSED_PART_S = 86_400
 _SEGMENT = re.compile(r"(\d{20})-(\d{20})-([0-9a-f]{32})-([0-9a-f]{32})\.parquet")
 _SNAPSHOT = re.compile(r"(\d{20})-([0-9a-f]{32})\.rws")
+_HALF_WRITTEN = re.compile(r".+\.[0-9a-f]{16}\.part")
+_UNLOCKED_S = 60
 _ATOMIC_STORES = ("s3", "gcs", "abfs")
 _CHAIN_COLUMNS = ["version", "previous", "entry"]
 
@@ -141,9 +144,23 @@ class ArchiveFiles:
         path = _segment_path(log, name)
         try:
             if not self._exists(path):
-                sink = pa.BufferOutputStream()
-                pq.write_table(entries_to_table(entries), sink, compression="zstd")
-                self._put(path, sink.getvalue())
+                self._put(path, _segment_bytes(entries))
+        except (pa.ArrowException, OSError, LogCorrupt) as error:
+            _log.error("archive: segment %d-%d of log %s: %s", name.first, name.last, log, error)
+            return False
+        return len(self.segment(log, name)) == len(entries)
+
+    def rewrite_segment(self, log: str, name: SegmentName, entries: Sequence[LogEntry]) -> bool:
+        """Put a segment in the place of a damaged one, of which a copy stays; return whether.
+
+        Only for entries that are the very ones of the name: nothing is done otherwise (P10).
+        """
+        if not _is_chain(name, entries):
+            return False
+        path = _segment_path(log, name)
+        try:
+            self._put(f"{log}/damaged/{path.rpartition('/')[2]}", self._get(path))
+            self._put(path, _segment_bytes(entries), anew=True)
         except (pa.ArrowException, OSError, LogCorrupt) as error:
             _log.error("archive: segment %d-%d of log %s: %s", name.first, name.last, log, error)
             return False
@@ -188,6 +205,37 @@ class ArchiveFiles:
         except (pa.ArrowException, OSError, SnapshotInvalid) as error:
             _log.warning("archive: log %s is not pruned: %s", log, error)
 
+    def sweep(self, log: str) -> int:
+        """Delete files that a crash left half written; return how many.
+
+        A local writer locks its file, and the system lets go of the lock when it dies: what is not
+        locked, and a minute old, is nobody's. Without locks it is taken for nobody's after a day.
+        A writer that is wrongly deprived of its file fails, and its next round writes anew.
+        """
+        gone = 0
+        try:
+            for folder in ("segments", "snapshots", "parts"):
+                for info in self._infos(f"{log}/{folder}"):
+                    if _HALF_WRITTEN.fullmatch(info.base_name) and self._is_nobodys(info):
+                        self._fs.delete_file(info.path)
+                        gone += 1
+        except (pa.ArrowException, OSError) as error:
+            _log.warning("archive: what a crash left of log %s stays: %s", log, error)
+        if gone:
+            _log.info("archive: log %s: %d half-written files of a crash are gone", log, gone)
+        return gone
+
+    def _is_nobodys(self, info: fs.FileInfo) -> bool:
+        age_s = (time.time_ns() - (info.mtime_ns or 0)) // 1_000_000_000
+        if self._local and age_s > _UNLOCKED_S:
+            with Path(info.path).open("rb") as file, contextlib.suppress(OSError):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
+                return True
+        return bool(age_s > _UNUSED_PART_S)
+
     # --- files -----------------------------------------------------------------------------------
 
     def _path(self, path: str) -> str:
@@ -210,12 +258,12 @@ class ArchiveFiles:
             data: bytes = stream.read()
             return data
 
-    def _put(self, path: str, content: bytes) -> None:
-        """Let a file appear with this content, whole; one that is there already stays."""
+    def _put(self, path: str, content: bytes, *, anew: bool = False) -> None:
+        """Let a file appear with this content, whole; one that is there stays, but for ``anew``."""
         whole = self._path(path)
         self._fs.create_dir(whole.rpartition("/")[0], recursive=True)
         if self._local:
-            _put_local(Path(whole), content)
+            _put_local(Path(whole), content, anew=anew)
         elif self._fs.type_name in _ATOMIC_STORES:
             with self._fs.open_output_stream(whole) as stream:
                 stream.write(content)
@@ -226,15 +274,20 @@ class ArchiveFiles:
             self._fs.move(part, whole)
 
 
-def _put_local(path: Path, content: bytes) -> None:
+def _put_local(path: Path, content: bytes, *, anew: bool) -> None:
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)  # for `sweep`, until the file has its name
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another server was faster: the same content
-            path.hardlink_to(part)
+            if anew:
+                part.replace(path)
+            else:
+                with contextlib.suppress(FileExistsError):  # another server was faster, equally
+                    path.hardlink_to(part)
     finally:
         part.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -242,6 +295,13 @@ def _put_local(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _segment_bytes(entries: Sequence[LogEntry]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(entries_to_table(entries), sink, compression="zstd")
+    content: bytes = sink.getvalue()
+    return content
 
 
 def _segment_path(log: str, name: SegmentName) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio.connection import Connection
 
-from rating_core.metering.archive import ListArchive, Listing
+from rating_core.metering.archive import ListArchive, Listing, ReadSegment
 from rating_core.metering.archiver import (
     ArchiveCommand,
     ArchiveReport,
@@ -91,9 +91,13 @@ class LogArchiver:
         self._clock = clock
         self._wire = Wire(keys)
         self._told = ""
+        self._swept = False
 
     async def round(self, policy: ArchivePolicy) -> ArchiveReport:
         """Carry out one round. Raises one of CONNECTION_ERRORS, TimeoutError or StoreError."""
+        if not self._swept:
+            await asyncio.to_thread(self._files.sweep, self._keys.name)
+            self._swept = True
         steps = ArchiveRound(self._clock() - policy.after_us, policy.segment_bytes).run()
         connection = await dial(self._options, self._keys.log)
         reply: Any = None
@@ -126,8 +130,8 @@ class LogArchiver:
                 return self._wire.decode(command, raw)
             case GetHead() | TakeSnapshot():
                 return await self._driver.ask(command)
-            case ListArchive():
-                return await asyncio.to_thread(files.listing, log)
+            case ListArchive() | ReadSegment():
+                return await asyncio.to_thread(files.read, log, command)
             case WriteSegment():
                 return await asyncio.to_thread(
                     files.write_segment, log, command.name, command.entries

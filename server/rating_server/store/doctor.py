@@ -44,6 +44,7 @@ from rating_server.store.data_directory import DataDirectory, is_locked
 from rating_server.store.findings import Finding, State
 from rating_server.store.keys import LogKeys, catalogue_keys, shard_keys
 from rating_server.store.log_reader import LogReader, log_reader, read_initialised
+from rating_server.store.mend_archive import damaged_segments
 from rating_server.store.preflight import node_facts
 from rating_server.store.registry import read_members
 from rating_server.store.wire import LIBRARY_NAME, library_source
@@ -229,6 +230,8 @@ async def _log(
         words = f"it holds nothing that leads to entry {begins}, with which the log begins"
         remedy = "name the archive of this store, or restore its files: no server can start so"
         found.append(Finding("archive", where, State.FAIL, words, remedy))
+    if files is not None:
+        found += await _damaged(files, reader, begins)
     if keys != catalogue_keys():
         age = await _unfolded_age(reader, mark)
         found.append(judge.judge_fold(where, version, mark, age, servers))
@@ -253,6 +256,19 @@ async def _leads(files: ArchiveFiles, reader: LogReader, first: LogEntry) -> boo
         if whole(path) or any(begins <= name.version < end for name in listing.snapshots):
             return True
     return False
+
+
+async def _damaged(files: ArchiveFiles, reader: LogReader, begins: int) -> list[Finding]:
+    """Look at the segments with which archiving goes on: damaged ones stop it (P10)."""
+    try:
+        names = await damaged_segments(reader, files, after=begins - 2)
+    except ArchiveUnusable:
+        return []  # told of the archive as a whole
+    where, remedy = f"log {reader.log_name}", "run `ratewright log mend`; see `ratewright log`"
+    return [
+        Finding("archive", where, State.FAIL, f"segment {n.first}-{n.last} is damaged", remedy)
+        for n in names
+    ]
 
 
 async def _unfolded_age(reader: LogReader, mark: int) -> int | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rating_core.metering.protocol import AckLevel
+from rating_core.metering.settlement import FOLD_DELAY_MOST_US
 from rating_server.ports import StoreRefused
 from rating_server.store.guard import memory_problem
 from rating_server.store.preflight import Facts, durability_of, require_usable
@@ -19,8 +20,9 @@ _DISK_LOW = 4 * DISK_RESERVE
 _CLOCK_WARN_US = 1_000_000
 _CLOCK_FAIL_US = 5_000_000
 """`commit` refuses a `now` further ahead of the store's clock (P11)."""
-_LAG_WARN_US = 5_000_000
-_LAG_FAIL_US = 60_000_000
+_LAG_WARN_US = 2 * FOLD_DELAY_MOST_US
+"""A record just too late for a round waits for that round, the longest pause and the next one."""
+_LAG_FAIL_US = 3 * _LAG_WARN_US
 _LOG_BYTES_WARN = 4 * 1024**3
 _IDS_WARN = (8, 10)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rating_core.metering.protocol import AckLevel
+from rating_core.metering.settlement import FOLD_DELAY_MOST_US
 from rating_server.cli.entry import run
 from rating_server.ports import Window
 from rating_server.store.adapter import LinkOptions
@@ -129,7 +130,9 @@ def test_judgements() -> None:
     assert judge_memory("n", {"used_memory": "80", "maxmemory": "100"}).state is State.WARN
     assert judge_memory("n", {"used_memory": "91", "maxmemory": "100"}).state is State.FAIL
     assert judge_fold("l", 9, 3, None, 0).state is State.OK
-    assert judge_fold("l", 9, 3, 10_000_000, 0).state is State.WARN
+    paced = FOLD_DELAY_MOST_US
+    assert judge_fold("l", 9, 3, paced + paced // 2, 2).state is State.OK  # rounds as they should
+    assert judge_fold("l", 9, 3, 2 * paced, 0).state is State.WARN
     assert judge_fold("l", 9, 3, 90_000_000, 2).state is State.FAIL
     assert judge_log("l", 3, 10, 7, (9, 9), archive=False).state is State.FAIL
     assert judge_log("l", 3, 10, 7, (9, 9), archive=True).state is State.OK

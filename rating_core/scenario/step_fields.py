@@ -276,9 +276,10 @@ def _promote(step: StepReader) -> Action:
     periods, until = fields.whole("periods", at_most=PERIODS_MAX), step.instant("until")
     if periods is not None and until is not None:
         fields.fault("until", "NOT_ALLOWED", "either periods or until, not both")
-    value = fields.decimal("value", required=True)
     kind = fields.choice("kind", PromotionKind, required=True)
     percent = kind in (PromotionKind.PERCENT_OFF, PromotionKind.OVERAGE_PERCENT_OFF)
+    read_value = fields.percent if percent else fields.decimal
+    value = read_value("value", required=True)
     if percent and value is not None and value > _HUNDRED:
         fields.fault("value", "TOO_LARGE", "expected at most 100")
     promotion = Promotion(

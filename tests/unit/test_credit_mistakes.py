@@ -41,6 +41,20 @@ def test_all_faults_of_a_promotion_are_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (PromotionKind.PERCENT_OFF, "1.1234567"),
+        (PromotionKind.AMOUNT_OFF, "0.0000000000001"),
+        (PromotionKind.ALLOWANCE_MULTIPLIER, "1000000000000000"),
+    ],
+)
+def test_a_promotion_has_the_numbers_of_a_plan(kind: PromotionKind, value: str) -> None:
+    """Percentages of 7 decimals, amounts of 13 and numbers from 10^15 on are refused (S1.2)."""
+    bad = Promotion(id="p", kind=kind, value=Decimal(value), instant=5)
+    assert [one.field for one in promotion_violations(bad)] == ["promotion.value"]
+
+
+@pytest.mark.parametrize(
     "command",
     [("credit", "grant", "acme", "g1", "1e3"), ("promote", "acme", "p1", "percent_off", "NaN")],
 )

@@ -37,7 +37,11 @@ class CreditServicer:
         parent = parse_parent(request.parent)
         grant = _from_proto_grant(request.grant, self._context.now())
         made, replayed = await grant_credit.create_grant(
-            self._context, parent, grant, request.request_id
+            self._context,
+            parent,
+            grant,
+            request.request_id,
+            from_now=not request.grant.HasField("effective_time"),
         )
         return pb.CreateGrantResponse(grant=to_proto_grant(made), replayed=replayed)
 
@@ -80,7 +84,11 @@ class CreditServicer:
         parent = parse_parent(request.parent)
         promotion = _from_proto_promotion(request.promotion, self._context.now())
         subscription, made, replayed = await grant_credit.create_promotion(
-            self._context, parent, promotion, request.request_id
+            self._context,
+            parent,
+            promotion,
+            request.request_id,
+            from_now=not request.promotion.HasField("start_time"),
         )
         return pb.CreatePromotionResponse(
             promotion=to_proto_promotion(subscription, made), replayed=replayed
@@ -121,6 +129,8 @@ def _from_proto_grant(message: pb.Grant, now: int) -> Grant:
     given = message.HasField("expire_time")
     expires = from_proto_instant(message.expire_time, given, "grant.expire_time", faults)
     bonus = message.kind == pb.GRANT_KIND_BONUS
+    if message.kind not in pb.GrantKind.DESCRIPTOR.values_by_number:
+        faults.append(Violation("grant.kind", "UNKNOWN_VALUE", "no such kind of grant"))
     if faults:
         raise InvalidRequest(faults)
     return Grant(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from rating_core.catalog import Plan
-from rating_core.contract.facts import from_facts
+from rating_core.contract.facts import from_facts, to_facts
 from rating_core.contract.values import Grant, Promotion, PromotionKind
 from rating_core.metering.account import Account
 from rating_core.metering.calls import Subscription
 from rating_core.metering.ledger_calls import CreateGrant, CreatePromotion, VoidGrant
-from rating_core.units import from_units
+from rating_core.units import NUMBER_LIMIT, PERCENT_SCALE_MAX, SCALE_MAX, decimals, from_units
 from rating_server.usecases.context import Context, check_request_id, customer_violations
 from rating_server.usecases.contract_plans import plan_on_shelf, submit_contract_call
 from rating_server.usecases.failure import Failure, InvalidRequest, Violation
@@ -44,11 +44,12 @@ class Balance:
 
 
 async def create_grant(
-    context: Context, parent: Parent, grant: Grant, request_id: str
+    context: Context, parent: Parent, grant: Grant, request_id: str, *, from_now: bool = False
 ) -> tuple[Balance, bool]:
     """Grant a credit; return it, and whether the answer is a replay.
 
-    Failures: InvalidRequest, and the reasons of `CreateGrant`.
+    ``from_now``: its ``effective`` is the server's own, so that the same request sent again may
+    have another (P4). Failures: InvalidRequest, and the reasons of `CreateGrant`.
     """
     check_request_id(request_id)
     _require([*customer_violations(parent.customer, "parent"), *grant_violations(grant)])
@@ -59,10 +60,11 @@ async def create_grant(
             subscription_id=parent.subscription_id,
             grant=grant,
             request_id=request_id,
+            asked=_asked(parent, "grant", grant, "effective") if from_now else {},
         ),
     )
-    made = from_facts(Grant, answer.value["grant"])
-    return await _one(context, parent, made.id, None), answer.replayed
+    holder = Parent(parent.customer, answer.value["subscription_id"])
+    return await _one(context, holder, grant.id, None), answer.replayed
 
 
 async def void_grant(
@@ -83,7 +85,8 @@ async def void_grant(
             request_id=request_id,
         ),
     )
-    return await _one(context, parent, grant_id, None), answer.replayed
+    holder = Parent(parent.customer, answer.value["subscription_id"])
+    return await _one(context, holder, grant_id, None), answer.replayed
 
 
 async def list_grants(
@@ -127,11 +130,17 @@ async def get_balance(
 
 
 async def create_promotion(
-    context: Context, parent: Parent, promotion: Promotion, request_id: str
+    context: Context,
+    parent: Parent,
+    promotion: Promotion,
+    request_id: str,
+    *,
+    from_now: bool = False,
 ) -> tuple[Subscription, Promotion, bool]:
     """Add a promotion; return it with its subscription, and whether the answer is a replay.
 
-    Failures: InvalidRequest, and the reasons of `CreatePromotion`.
+    ``from_now``: its ``instant`` is the server's own, as in `create_grant`. Failures:
+    InvalidRequest, and the reasons of `CreatePromotion`.
     """
     check_request_id(request_id)
     faults = [*customer_violations(parent.customer, "parent")]
@@ -143,6 +152,7 @@ async def create_promotion(
             subscription_id=parent.subscription_id,
             promotion=promotion,
             request_id=request_id,
+            asked=_asked(parent, "promotion", promotion, "instant") if from_now else {},
         ),
     )
     subscription, _ = await account_of(context, parent.customer, answer.value["subscription_id"])
@@ -157,6 +167,12 @@ async def list_promotions(
     numbered = [(f"{n:012d}", item) for n, item in enumerate(account.promotions.values())]
     page, token = page_of(numbered, lambda item: item[0], page_size, page_token)
     return subscription, [promotion for _, promotion in page], token
+
+
+def _asked(parent: Parent, key: str, made: Grant | Promotion, default: str) -> dict[str, object]:
+    """Return what the same request sent again has in common with this one (P4)."""
+    given = {name: value for name, value in to_facts(made).items() if name != default}
+    return {"customer": parent.customer, "subscription_id": parent.subscription_id, key: given}
 
 
 async def _one(context: Context, parent: Parent, grant_id: str, time: int | None) -> Balance:
@@ -194,6 +210,10 @@ def promotion_violations(promotion: Promotion) -> Iterator[Violation]:
     percent = promotion.kind in (PromotionKind.PERCENT_OFF, PromotionKind.OVERAGE_PERCENT_OFF)
     if promotion.value < 0 or (percent and promotion.value > _PERCENT_MAX):
         text = f"expected 0 to {_PERCENT_MAX}" if percent else "expected a number of 0 or more"
+        yield Violation("promotion.value", "OUT_OF_RANGE", text)
+    most = PERCENT_SCALE_MAX if percent else SCALE_MAX
+    if decimals(promotion.value) > most or promotion.value >= NUMBER_LIMIT:
+        text = f"expected at most {most} decimals, and less than 10^15"
         yield Violation("promotion.value", "OUT_OF_RANGE", text)
     if promotion.periods is not None and promotion.periods < 1:
         yield Violation("promotion.periods", "OUT_OF_RANGE", "expected 1 or more")

@@ -253,9 +253,11 @@ def server() -> Iterator[Server]:
     """A running server with an empty store."""
     root = Path(tempfile.mkdtemp(prefix="rw-client-"))
     server = Server(root)
-    server.start()
-    yield server
-    server.end(signal.SIGTERM)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end(signal.SIGTERM)
     shutil.rmtree(root)
 
 

@@ -108,6 +108,28 @@ def test_refusals_say_what_is_wrong(client):
     assert client.void_grant("initech", "g3").grant.balance == "0"
 
 
+def test_the_same_request_again_is_answered_as_the_first_time(client):
+    """Grant and promotion from now on, resent with their request id: once; changed: refused."""
+    client.create_subscription("umbrella", "api", start_time=JANUARY)
+    granted = [client.create_grant("umbrella", "g", "5", request_id="r1") for _ in range(2)]
+    assert [one.replayed for one in granted] == [False, True]
+    assert granted[0].grant == granted[1].grant
+    promoted = [
+        client.create_promotion("umbrella", "p", "percent_off", 10, request_id="r2")
+        for _ in range(2)
+    ]
+    assert [one.replayed for one in promoted] == [False, True]
+    assert promoted[0].promotion == promoted[1].promotion
+    with pytest.raises(AlreadyExists) as refused:
+        client.create_grant("umbrella", "g", "6", request_id="r1")
+    assert refused.value.reason == "REQUEST_ID_REUSED"
+    voided = client.void_grant("umbrella", "g", request_id="r3").grant
+    client.cancel_subscription("umbrella", end_time=FEBRUARY)
+    client.create_subscription("umbrella", "api", subscription_id="next", start_time=FEBRUARY)
+    again = client.void_grant("umbrella", "g", request_id="r3")
+    assert (again.replayed, again.grant) == (True, voided)
+
+
 def test_the_asyncio_client_does_the_same(server, client):
     """The asyncio twin finalises, reads and verifies."""
     client.create_subscription("hooli", "api", start_time=JANUARY)

@@ -210,7 +210,8 @@ class RecordDecision:
         series_count, value, exists = standing.series_count, standing.value, standing.exists
         uncommon = self._uncommon(standing)
         outcome = np.zeros((2, len(self._batch)), np.uint8)
-        ids = np.zeros((slots_for(self.found.size, 8), 3), np.uint64)
+        # At most two of five slots are used: most look-ups end at the first one.
+        ids = np.zeros(slots_for(2 * self.found.size, 8), np.int32)
         settle_rows(
             self.keys.identities,
             self.found,
@@ -235,7 +236,15 @@ class RecordDecision:
         if not accepted.size:
             return outcome, None
         provisional = Provisional(
-            ids, self._parts, series_count, self._series, value, exists, self._values, uncommon
+            ids,
+            self.keys.identities,
+            self._parts,
+            series_count,
+            self._series,
+            value,
+            exists,
+            self._values,
+            uncommon,
         )
         return outcome, StagedRecords(
             self._entry(accepted), self._accepted_keys(accepted), provisional

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.errors import IdsDamaged, SnapshotInvalid
-from rating_core.jit import kernel
 from rating_core.metering.id_run import read_run
 from rating_core.metering.id_segment import IdSegment, SegmentKey
 from rating_core.metering.snapshot import pack_state, unpack_state
@@ -24,28 +23,6 @@ from rating_core.period import DAY_US
 
 _SEGMENTS_PER_WINDOW = 8
 """A longer window gets longer segments, so that a look-up visits about this many at most."""
-
-
-@kernel
-def find_ids(
-    slots: NDArray[np.uint64],
-    identities: NDArray[np.uint64],
-    found: NDArray[np.bool_],
-    payloads: NDArray[np.uint64],
-) -> None:
-    """Set ``found`` and ``payloads`` for the identities that the table holds; others stay as is."""
-    mask = slots.shape[0] - 1
-    for row in range(identities.shape[0]):
-        high, low = identities[row, 0], identities[row, 1]
-        if found[row] or (high == 0 and low == 0):
-            continue
-        slot = np.int64(low & np.uint64(mask))
-        while slots[slot, 0] != 0 or slots[slot, 1] != 0:
-            if slots[slot, 0] == high and slots[slot, 1] == low:
-                found[row] = True
-                payloads[row] = slots[slot, 2]
-                break
-            slot = (slot + 1) & mask
 
 
 class IdIndex:

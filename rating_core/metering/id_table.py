@@ -1,4 +1,4 @@
-"""A table of ids that grows without a pause: 18–23 bytes an id at any size (P15).
+"""A table of ids that grows without a pause: 18–24 bytes an id from 100,000 on (P15).
 
 A full table is not doubled. A table one quarter larger is begun beside it, and each insertion moves
 a bounded number of slots there, in order; what was moved is given back to the system. So a batch
@@ -30,11 +30,13 @@ MOVED_PER_ID = 16
 _LOAD = (43, 50)
 """A table grows when 43 of 50 slots are used; it is at 92 % when all has moved."""
 _GROWTH = (5, 4)
+_SMALL, _SMALL_GROWTH = 1 << 16, (2, 1)
+"""Tables of less slots, 1 MB, grow in larger steps: each moves all, and new memory is slow."""
 _LEAST_MOVED = 4096
 _SPARE = 64
 _MOST_SPARE = 1024
 _MAPPED_BYTES = 1 << 18
-_HUGE_BYTES = 1 << 26
+_HUGE_BYTES = 1 << 23
 _RELEASED_BYTES, _RELEASED_HUGE_BYTES = 1 << 16, 1 << 21
 _FIRST_KEY = np.uint64(0)
 _ONE = np.uint64(1)
@@ -152,7 +154,8 @@ class IdTable:
             return
         small = MOVED_PER_ID * coming >= capacity
         if self._old is None or small:
-            larger = capacity * _GROWTH[0] // _GROWTH[1] + 1
+            growth = _GROWTH if capacity >= _SMALL else _SMALL_GROWTH
+            larger = capacity * growth[0] // growth[1] + 1
             if small:
                 larger = max(larger, room_for(wanted) * _GROWTH[0] // _GROWTH[1])
             elif self.count < capacity * _LOAD[0] // _LOAD[1]:

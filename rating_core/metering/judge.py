@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.int128 import add_wide, multiply_signed, subtract_wide
-from rating_core.jit import kernel
+from rating_core.jit import inlined, kernel
 from rating_core.metering.batch import RecordStatus, RejectReason
 from rating_core.metering.cells import COUNT, LATEST, MAX, SUM, WEIGHTED_SUM
 from rating_core.metering.contract_rows import (
@@ -198,20 +198,22 @@ def judge_rows(
             late[row] = 0
 
 
-@kernel
+@inlined
 def _lookup(
-    ids: NDArray[np.uint64],
+    ids: NDArray[np.int32],
+    identities: NDArray[np.uint64],
     high: np.uint64,
     low: np.uint64,
     known: bool,
     payload: np.uint64,
 ) -> tuple[bool, np.uint64, np.int64]:
     """Return whether an identity is known, its payload, and its slot, free if it is not known."""
-    mask = ids.shape[0] - 1
+    mask = ids.size - 1
     slot = np.int64(low & np.uint64(mask))
-    while not known and (ids[slot, 0] != 0 or ids[slot, 1] != 0):
-        if ids[slot, 0] == high and ids[slot, 1] == low:
-            known, payload = True, ids[slot, 2]
+    while not known and ids[slot] != 0:
+        row = ids[slot] - 1
+        if identities[row, 0] == high and identities[row, 1] == low:
+            known, payload = True, identities[row, 2]
         else:
             slot = (slot + 1) & mask
     return known, payload, slot
@@ -233,7 +235,7 @@ def _moved(
     return new_high, new_low, fits
 
 
-@kernel
+@inlined
 def _overflows(value: int, amount: int, back: bool) -> bool:
     """Whether value + amount, or value − amount, leaves int64."""
     if back:
@@ -247,11 +249,12 @@ def _overflows(value: int, amount: int, back: bool) -> bool:
 
 @kernel
 def _is_counted(
-    row: int, identities: NDArray[np.uint64], ids: NDArray[np.uint64], uncommon: Uncommon
+    row: int, identities: NDArray[np.uint64], ids: NDArray[np.int32], uncommon: Uncommon
 ) -> tuple[bool, bool]:
     """Return whether the record that a retraction takes back is known, and with this payload."""
     known, payload, _ = _lookup(
         ids,
+        identities,
         uncommon.origins[row, 0],
         uncommon.origins[row, 1],
         uncommon.origin_found[row],
@@ -305,21 +308,24 @@ def settle_rows(
     exists: NDArray[np.bool_],
     limits: tuple[int, int],
     uncommon: Uncommon,
-    ids: NDArray[np.uint64],
+    ids: NDArray[np.int32],
     outcome: NDArray[np.uint8],
 ) -> None:
     """Settle the rows in order: status and reason into ``outcome`` uint8[2, n] (S7.3).
 
-    A row depends on those before it by ``ids`` (the ids that this batch used up), ``value`` and
-    ``exists`` of its series, ``series_count`` of its period, and what is ``uncommon``; all are
-    changed. A sum that would not fit is QUANTITY_OUT_OF_RANGE, which precedes the reasons of time.
+    A row depends on those before it by ``ids`` (int32[s], open addressing: 1 + the row of each id
+    that this batch used up, a power of two of slots), ``value`` and ``exists`` of its series,
+    ``series_count`` of its period, and what is ``uncommon``; all are changed. A sum that would not
+    fit is QUANTITY_OUT_OF_RANGE, which precedes the reasons of time.
     ``kinds[meter]`` is the aggregation, ``limits`` the most series and values of a period. Records
     of numbered batches have no ``identities`` (uint64[0, 3]): no id is looked up or used (P12).
     """
     named = identities.shape[0] > 0
+    # An array that is taken out of a tuple in the loop would be counted once a row.
+    retracting, valued = uncommon.retraction.size > 0, uncommon.values.size > 0
     slot = np.int64(0)
     for row in range(amounts.size):
-        back = uncommon.retraction.size > 0 and uncommon.retraction[row]
+        back = retracting and uncommon.retraction[row]
         counted = True
         if named:
             high, low = identities[row, 0], identities[row, 1]
@@ -327,7 +333,7 @@ def settle_rows(
                 outcome[0, row] = _REJECTED
                 outcome[1, row] = _MALFORMED
                 continue
-            known, payload, slot = _lookup(ids, high, low, found[row], payloads[row])
+            known, payload, slot = _lookup(ids, identities, high, low, found[row], payloads[row])
             if back:
                 # S7.6: another payload than the stored one is a conflict.
                 counted, same = _is_counted(row, identities, ids, uncommon)
@@ -356,7 +362,7 @@ def settle_rows(
             elif back:
                 if kind in (MAX, LATEST):
                     reason = _NOT_RETRACTABLE
-            elif not _open_series(
+            elif (valued or not exists[series]) and not _open_series(
                 row, part, series, series_count, exists, limits[0], limits[1], uncommon
             ):
                 reason = _TOO_MANY
@@ -372,7 +378,5 @@ def settle_rows(
             uncommon.moments[series, 0] = moment_high
             uncommon.moments[series, 1] = moment_low
         if named:
-            ids[slot, 0] = identities[row, 0]
-            ids[slot, 1] = identities[row, 1]
-            ids[slot, 2] = identities[row, 2]
+            ids[slot] = row + 1
         outcome[0, row] = _ACCEPTED

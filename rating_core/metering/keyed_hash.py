@@ -17,7 +17,7 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from rating_core.jit import kernel
+from rating_core.jit import inlined, kernel
 
 KEY_BYTES = 16
 
@@ -70,7 +70,7 @@ overload(wrap_add, inline="always")(_compiled_wrap_add)
 overload(rotl, inline="always")(_compiled_rotl)
 
 
-@kernel
+@inlined
 def sip_round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> Lanes:
     """Return the four lanes after one SipRound."""
     v0 = wrap_add(v0, v1)
@@ -86,20 +86,20 @@ def sip_round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> Lan
     return v0, v1, v2, v3
 
 
-@kernel
+@inlined
 def sip_begin(key_hi: np.uint64, key_lo: np.uint64) -> Lanes:
     """Return the lanes of a 128-bit hash under a key."""
     return key_lo ^ _INIT_0, key_hi ^ _INIT_1, key_lo ^ _INIT_2, key_hi ^ _INIT_3
 
 
-@kernel
+@inlined
 def sip_word(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64, word: np.uint64) -> Lanes:
     """Return the lanes after one 64-bit word of the message."""
     v0, v1, v2, v3 = sip_round(v0, v1, v2, v3 ^ word)
     return v0 ^ word, v1, v2, v3
 
 
-@kernel
+@inlined
 def sip_end(
     v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64
 ) -> tuple[np.uint64, np.uint64]:
@@ -117,7 +117,7 @@ def sip_end(
     return high, low
 
 
-@kernel
+@inlined
 def hash_bytes(
     key_hi: np.uint64, key_lo: np.uint64, text: NDArray[np.uint8], begin: int, end: int
 ) -> tuple[np.uint64, np.uint64]:
@@ -137,7 +137,7 @@ def hash_bytes(
     return sip_end(v0, v1, v2, v3)
 
 
-@kernel
+@inlined
 def hash_words(
     key_hi: np.uint64, key_lo: np.uint64, a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64
 ) -> tuple[np.uint64, np.uint64]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_core.jit import kernel
+from rating_core.jit import inlined, kernel
 from rating_core.metering.batch import EVENT_ID_BYTES_MAX, DimensionSet
 from rating_core.metering.id_slots import PAYLOAD_BITS
 from rating_core.metering.keyed_hash import HashKey, hash_bytes, hash_words
@@ -52,7 +52,7 @@ def dimension_text(dimensions: DimensionSet) -> bytes:
     return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
 
 
-@kernel
+@inlined
 def _continues(byte: np.uint8) -> bool:
     return bool(0x80 <= byte < 0xC0)
 

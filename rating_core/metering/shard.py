@@ -43,7 +43,7 @@ from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.entry import ControlEntry, decode_body, encode_control, encode_records
 from rating_core.metering.finalize import ContractState
 from rating_core.metering.grouping import call_hurries, call_size, calls_join
-from rating_core.metering.id_index import IdIndex, find_ids
+from rating_core.metering.id_index import IdIndex
 from rating_core.metering.in_flight import (
     InFlight,
     RecentRecords,
@@ -220,7 +220,7 @@ class UsageShard:
         staged = self._staged_records()
         if named:
             for earlier in staged:
-                decision.find(partial(find_ids, earlier.provisional.ids))
+                decision.find(earlier.provisional.find_ids)
             decision.find(self.ids.find)
         return decision.settle(
             standing_before(

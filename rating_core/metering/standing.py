@@ -16,14 +16,39 @@ from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.row_keys import RowKeys
 
 
+@kernel
+def _find_ids(
+    slots: NDArray[np.int32],
+    held: NDArray[np.uint64],
+    identities: NDArray[np.uint64],
+    found: NDArray[np.bool_],
+    payloads: NDArray[np.uint64],
+) -> None:
+    mask = slots.size - 1
+    for row in range(identities.shape[0]):
+        high, low = identities[row, 0], identities[row, 1]
+        if found[row] or (high == 0 and low == 0):
+            continue
+        slot = np.int64(low & np.uint64(mask))
+        while slots[slot] != 0:
+            other = slots[slot] - 1
+            if held[other, 0] == high and held[other, 1] == low:
+                found[row] = True
+                payloads[row] = held[other, 2]
+                break
+            slot = (slot + 1) & mask
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Provisional:
     """What a decided batch leaves for the next one to see, while its entry is in flight (P1).
 
     Absolute values after the entry: of the newest staged entry that holds a key they are in force.
+    ``ids``: the slots of `settle_rows`, of rows in ``identities`` uint64[n, 3].
     """
 
-    ids: NDArray[np.uint64]
+    ids: NDArray[np.int32]
+    identities: NDArray[np.uint64]
     parts: KeyTable
     series_count: NDArray[np.int64]
     series: KeyTable
@@ -31,6 +56,15 @@ class Provisional:
     exists: NDArray[np.bool_]
     values: KeyTable
     uncommon: Uncommon
+
+    def find_ids(
+        self,
+        identities: NDArray[np.uint64],
+        found: NDArray[np.bool_],
+        payloads: NDArray[np.uint64],
+    ) -> None:
+        """Set ``found`` and ``payloads`` of the ids, uint64[n, 3], that the batch used up."""
+        _find_ids(self.ids, self.identities, identities, found, payloads)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,9 +12,16 @@ from collections.abc import Sequence
 
 from rating_core.metering.batch import RecordBatch
 from rating_core.metering.producers import GetProducer, ProducerState
-from rating_core.metering.sequenced import FENCED, LOST, ProducerAnswer, ProducerCall, SequencedCall
+from rating_core.metering.sequenced import (
+    FENCED,
+    LOST,
+    ProducerAnswer,
+    ProducerCall,
+    SequencedCall,
+)
 
 GAP = "SEQUENCE_GAP"
+OVERTAKEN = "SPOOL_OVERTAKEN"
 
 
 class Opening:
@@ -22,12 +29,48 @@ class Opening:
 
     `fence`, then `question`, then, only for a producer that starts anew, `settle`. The order is the
     point: marks are read when no older epoch can add anything any more (P13).
+
+    A producer that names the epochs ``known`` to it and what it has ``answered`` has a round before
+    the first: `question`, `refusal`, and then the calls of `fence_after`, which hold only while no
+    shard's epoch has changed. So a refusal leaves everything as it was, and comes again.
     """
 
-    def __init__(self, producer: str, epoch: int, *, start_anew: bool) -> None:
+    def __init__(
+        self,
+        producer: str,
+        epoch: int,
+        *,
+        start_anew: bool,
+        known: Sequence[int] = (),
+        answered: int = 0,
+    ) -> None:
         self._producer = producer
         self._epoch = epoch
         self._start_anew = start_anew
+        self._known = {0, epoch, *known}
+        self._answered = answered
+        self.looks_first = bool(known)
+        """Whether there is a round before the first."""
+
+    def refusal(self, states: Sequence[ProducerState]) -> str:
+        """Return why no epoch may be committed: PRODUCER_FENCED, SPOOL_OVERTAKEN, or nothing.
+
+        An epoch numbers no batch before it stands in all shards: the least is one that may have.
+        Where that is another's, what is durable and was not answered may be another's too.
+        """
+        epochs = [state.epoch for state in states]
+        if max(epochs) > self._epoch:
+            return FENCED
+        durable = min(state.mark for state in states)
+        overtaken = min(epochs) not in self._known and durable > self._answered
+        return OVERTAKEN if overtaken else ""
+
+    def fence_after(self, states: Sequence[ProducerState]) -> list[ProducerCall]:
+        """Return the first round's calls, a shard each, on what the round before has found."""
+        return [
+            ProducerCall(producer=self._producer, epoch=self._epoch, after=state.epoch)
+            for state in states
+        ]
 
     def fence(self) -> ProducerCall:
         """Return the first round's call, the same for every shard."""

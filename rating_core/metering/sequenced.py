@@ -45,7 +45,8 @@ class ProducerCall:
 
     ``confirmed``: the sequence up to which all shards have confirmed and the producer has taken the
     answers; ``known_mark``: where the caller has seen the shard's mark; ``own``: the confirmed
-    sequences above it that touch this shard (P13). With an ``epoch`` alone it opens a stream.
+    sequences above it that touch this shard (P13). With an ``epoch`` alone it opens a stream;
+    ``after``: only if the shard stands at that epoch, or at this one already.
     """
 
     producer: str
@@ -53,6 +54,7 @@ class ProducerCall:
     confirmed: int = 0
     known_mark: int = 0
     own: tuple[int, ...] = ()
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -72,10 +74,10 @@ class ProducerAnswer:
     """What became of a call.
 
     ``error``: empty, or why nothing was done: PRODUCER_FENCED, SEQUENCE_CONFLICT, SEQUENCE_TOO_FAR,
-    SEQUENCE_LOST (the log no longer holds what it had confirmed: open the stream anew),
-    TOO_MANY_PRODUCERS. ``epoch`` and ``mark``: the shard's own, this call included. ``outcome``:
-    uint8[2, n], status and reason of each record of a batch. ``previous``: the shard's epoch before
-    this call.
+    SEQUENCE_LOST (the log no longer holds what it had confirmed, or the shard stands at another
+    epoch than ``after``: open the stream anew), TOO_MANY_PRODUCERS. ``epoch`` and ``mark``: the
+    shard's own, this call included. ``outcome``: uint8[2, n], status and reason of each record of a
+    batch. ``previous``: the shard's epoch before this call.
     """
 
     error: str
@@ -178,6 +180,9 @@ class SequencedDecision:
         view, producer = self._view, call.producer
         if call.epoch < view.epoch(producer):
             self._answer(index, FENCED)
+            return
+        if call.after is not None and view.epoch(producer) not in (call.after, call.epoch):
+            self._answer(index, LOST)
             return
         if view.full(producer):
             self._answer(index, TOO_MANY)

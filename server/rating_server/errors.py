@@ -62,6 +62,7 @@ CODES: dict[str, grpc.StatusCode] = {
     "SEQUENCE_TOO_FAR": grpc.StatusCode.FAILED_PRECONDITION,
     "SEQUENCE_CONFLICT": grpc.StatusCode.ALREADY_EXISTS,
     "SEQUENCE_LOST": grpc.StatusCode.UNAVAILABLE,
+    "SPOOL_OVERTAKEN": grpc.StatusCode.FAILED_PRECONDITION,
     "TOO_MANY_PRODUCERS": grpc.StatusCode.FAILED_PRECONDITION,
     "STORE_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "STORE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -265,6 +265,7 @@ class Producer:
         self.delivery.opened()
         request = self.sent()
         assert request.HasField("producer")
+        self.looked = (list(request.producer.known_epochs), request.answered_sequence)
         self.delivery.answers(api.IngestUsageResponse(durable_sequence=durable), 0.0)
         return request.producer.start_anew
 
@@ -298,8 +299,11 @@ def test_a_new_process_sends_what_is_not_durable_under_the_same_numbers(tmp_path
     assert first.exchange(durable=41) == [(41, 10), (42, 11), (43, 12)]
     first.put(13)
     first.spool.close()
+    assert first.looked == ([], 0)
     second = Producer(tmp_path)
+    second.spool.set_epoch(3)
     assert not second.shake(durable=41)
+    assert second.looked == ([3], 43)  # batch 44 may have been sent, and was not answered
     second.put(14)
     assert second.exchange(durable=45) == [(42, 11), (43, 12), (44, 13), (45, 14)]
     second.spool.close()

@@ -219,6 +219,18 @@ def test_an_older_epoch_is_fenced_off():
     assert statuses(log.send(1, epoch=2)) == FIRST_TRY
 
 
+def test_an_epoch_is_taken_only_after_the_one_that_was_looked_at():
+    """P12: a shard that has moved on since refuses and stays; the same call again is no change."""
+    log = Log()
+    log.call(ProducerCall(producer="p", epoch=2))
+    for _ in range(2):
+        answer = log.call(ProducerCall(producer="p", epoch=4, after=1))
+        assert (answer.error, answer.epoch) == (sequenced.LOST, 2)
+    for _ in range(2):
+        answer = log.call(ProducerCall(producer="p", epoch=4, after=2))
+        assert (answer.error, answer.epoch) == ("", 4)
+
+
 def test_a_mark_rises_only_as_far_as_the_log_bears_it_out():
     """P13: a confirmed batch that this shard's log lacks was lost; the caller hears of it."""
     log = Log()

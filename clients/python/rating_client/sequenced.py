@@ -186,7 +186,13 @@ class SequencedDelivery(Delivery):
         producer = usage_api.Producer(
             producer_id=self._producer_id, epoch=self._epoch, start_anew=self._offset is None
         )
-        return usage_api.IngestUsageRequest(producer=producer).SerializeToString()
+        if self._keeper is None or self._offset is None or self._taken >= self._sent:
+            return usage_api.IngestUsageRequest(producer=producer).SerializeToString()
+        # Whoever used the name in between is told of once only: so the server looks first.
+        producer.known_epochs.extend(self._keeper.epochs)
+        return usage_api.IngestUsageRequest(
+            producer=producer, answered_sequence=self.sequence_of(self._taken)
+        ).SerializeToString()
 
     def _head(self, number: int, sequence: int) -> bytes:
         return usage_api.IngestUsageRequest(

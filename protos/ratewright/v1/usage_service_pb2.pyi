@@ -86,14 +86,16 @@ class IngestUsageRequest(_message.Message):
     def __init__(self, batch_number: _Optional[int] = ..., batch: _Optional[_Union[UsageBatch, _Mapping]] = ..., producer: _Optional[_Union[Producer, _Mapping]] = ..., sequence: _Optional[int] = ..., answered_sequence: _Optional[int] = ...) -> None: ...
 
 class Producer(_message.Message):
-    __slots__ = ("producer_id", "epoch", "start_anew")
+    __slots__ = ("producer_id", "epoch", "start_anew", "known_epochs")
     PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     START_ANEW_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     producer_id: str
     epoch: int
     start_anew: bool
-    def __init__(self, producer_id: _Optional[str] = ..., epoch: _Optional[int] = ..., start_anew: _Optional[bool] = ...) -> None: ...
+    known_epochs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, producer_id: _Optional[str] = ..., epoch: _Optional[int] = ..., start_anew: _Optional[bool] = ..., known_epochs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class UsageBatch(_message.Message):
     __slots__ = ("customers", "customer_index", "meters", "meter_index", "dimension_sets", "dimension_set_index", "event_ids", "event_id_lengths", "quantities", "event_times_micros", "attribute_sets", "attribute_set_index", "retractions")

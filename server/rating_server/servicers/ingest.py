@@ -16,6 +16,8 @@ from rating_server.usecases.failure import Failure, InvalidRequest, Violation, i
 from rating_server.usecases.ingest_sequenced import SequencedStream, open_stream
 from rating_server.usecases.record_usage import Recorded, record_usage
 
+_EPOCHS_MAX = 1024
+
 
 class IngestStream:
     """Answers the requests of one stream; they come in order, several may be at work at once."""
@@ -106,11 +108,20 @@ class IngestStream:
             violations.append(Violation("producer.producer_id", "BAD_PRODUCER", text))
         if producer.epoch < 1:
             violations.append(Violation("producer.epoch", "OUT_OF_RANGE", "expected 1 or more"))
+        known = producer.known_epochs
+        if len(known) > _EPOCHS_MAX or min(known, default=1) < 1:
+            text = f"expected at most {_EPOCHS_MAX}, each 1 or more"
+            violations.append(Violation("producer.known_epochs", "OUT_OF_RANGE", text))
         if violations:
             raise InvalidRequest(violations)
         self._begun = self._producer = True
         self._sequenced = await open_stream(
-            self._context, producer.producer_id, producer.epoch, start_anew=producer.start_anew
+            self._context,
+            producer.producer_id,
+            producer.epoch,
+            start_anew=producer.start_anew,
+            known=producer.known_epochs,
+            answered=request.answered_sequence,
         )
         self._keeper = asyncio.create_task(self._sequenced.keep_up())
         self._keeper.add_done_callback(lambda _: self._failed.set())

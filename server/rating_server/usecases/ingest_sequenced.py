@@ -9,8 +9,8 @@ import numpy as np
 
 from rating_core.metering import sequenced
 from rating_core.metering.batch import RecordBatch
-from rating_core.metering.producer_stream import GAP, Opening, ProducerStream
-from rating_core.metering.producers import SEQUENCES_MAX
+from rating_core.metering.producer_stream import GAP, OVERTAKEN, Opening, ProducerStream
+from rating_core.metering.producers import SEQUENCES_MAX, ProducerState
 from rating_core.metering.sequenced import ProducerAnswer, ProducerCall, batch_checksum
 from rating_server.ports import StoreError
 from rating_server.usecases.context import Context, failure_of_store, reach
@@ -94,33 +94,50 @@ class SequencedStream:
 
 
 async def open_stream(
-    context: Context, producer: str, epoch: int, *, start_anew: bool
+    context: Context,
+    producer: str,
+    epoch: int,
+    *,
+    start_anew: bool,
+    known: Sequence[int] = (),
+    answered: int = 0,
 ) -> SequencedStream:
     """Commit the producer's epoch in all shards, then read their marks (P13).
 
-    Failure PRODUCER_FENCED if a later epoch has taken over, TOO_MANY_PRODUCERS, SEQUENCE_LOST.
+    Failure PRODUCER_FENCED if a later epoch has taken over, SPOOL_OVERTAKEN if one that is not
+    among ``known`` made batches above ``answered`` durable, TOO_MANY_PRODUCERS, SEQUENCE_LOST.
     """
-    opening = Opening(producer, epoch, start_anew=start_anew)
+    opening = Opening(producer, epoch, start_anew=start_anew, known=known, answered=answered)
     store = context.store
     shards = range(store.shard_count)
 
-    async def tell(call: ProducerCall) -> list[ProducerAnswer]:
-        return await _submit_all(context, [(shard, call) for shard in shards], producer, epoch)
+    async def tell(calls: Sequence[ProducerCall]) -> list[ProducerAnswer]:
+        return await _submit_all(context, list(zip(shards, calls, strict=True)), producer, epoch)
 
+    async def states_of() -> list[ProducerState]:
+        question = opening.question()
+        return list(await asyncio.gather(*(reach(store.ask(n, question)) for n in shards)))
+
+    def require(error: str, states: Sequence[ProducerState]) -> None:
+        if error:
+            epochs = [state.epoch for state in states]
+            told = min(epochs) if error == OVERTAKEN else max(epochs)
+            answer = ProducerAnswer(error, told, 0, np.zeros((2, 0), np.uint8))
+            raise _failure(answer, producer, epoch, 0)
+
+    fence = [opening.fence()] * len(shards)
+    if opening.looks_first:
+        states = await states_of()
+        require(opening.refusal(states), states)
+        fence = opening.fence_after(states)
     # An epoch numbers no batch before it stands in all shards: the least is one that may have.
-    previous = min(answer.previous for answer in await tell(opening.fence()))
-    states = await asyncio.gather(
-        *(reach(store.ask(shard, opening.question())) for shard in shards)
-    )
-    error = opening.error(states)
-    if error:
-        newest = max(state.epoch for state in states)
-        answer = ProducerAnswer(error, newest, 0, np.zeros((2, 0), np.uint8))
-        raise _failure(answer, producer, epoch, 0)
+    previous = min(answer.previous for answer in await tell(fence))
+    states = await states_of()
+    require(opening.error(states), states)
     marks = [state.mark for state in states]
     settle = opening.settle(states)
     if settle is not None:
-        marks = [answer.mark for answer in await tell(settle)]
+        marks = [answer.mark for answer in await tell([settle] * len(shards))]
     return SequencedStream(context, ProducerStream(producer, epoch, marks), previous)
 
 
@@ -154,5 +171,9 @@ def _failure(answer: ProducerAnswer, producer: str, epoch: int, sequence: int) -
         sequenced.TOO_FAR: f"batch {sequence} is more than {SEQUENCES_MAX} above the mark",
         sequenced.LOST: "the store lost what it had confirmed; open the stream anew",
         sequenced.TOO_MANY: "the store remembers too many producers",
+        OVERTAKEN: f"a writer of epoch {answer.epoch} used the producer's name without "
+        "this spool: durable batches that it has not seen answered may be others",
     }
+    if answer.error == OVERTAKEN:
+        numbers["newest_epoch"] = str(answer.epoch)
     return Failure(answer.error, texts[answer.error], **numbers)

@@ -181,6 +181,33 @@ def test_a_spool_whose_name_was_used_elsewhere_is_no_proof(ready, tmp_path):
     assert total(ready) == before + 6
 
 
+def test_a_name_that_was_used_elsewhere_is_told_as_often_as_asked(ready):
+    """A refused handshake changes nothing: whoever lost its answer, or died, is refused again."""
+    own = Wire(ready)
+    own.open("p-elsewhere", 1)
+    for sequence in (1, 2, 3):
+        own.ask(batch=batch(1, 2), sequence=sequence)
+    own.end()
+    other = Wire(ready)
+    assert other.open("p-elsewhere", 2, start_anew=True) == 3
+    for epoch, known in ((3, [1, 3]), (3, [1, 3]), (4, [1, 3, 4])):
+        again = usage.Producer(producer_id="p-elsewhere", epoch=epoch, known_epochs=known)
+        code, info = failed(Wire(ready), producer=again, answered_sequence=1)
+        assert (code, info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SPOOL_OVERTAKEN")
+        assert info.metadata["newest_epoch"] == "2"
+    assert other.ask(batch=batch(7), sequence=4).accepted_count == 1  # nor is it fenced off
+    other.end()
+    for answered, known in (
+        (3, [5]),
+        (3, [5]),
+        (0, [2, 5]),
+    ):  # all was answered, or it was one's own
+        again = usage.Producer(producer_id="p-elsewhere", epoch=5, known_epochs=known)
+        assert Wire(ready).ask(producer=again, answered_sequence=answered).durable_sequence == 3
+    again = usage.Producer(producer_id="p-elsewhere", epoch=6, known_epochs=[0])
+    assert failed(Wire(ready), producer=again)[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_a_later_epoch_fences_the_earlier_one_off(ready):
     """P13: the older stream fails at its next batch, and cannot be opened again."""
     before = total(ready)

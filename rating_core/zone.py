@@ -22,6 +22,7 @@ from rating_core.units import INT64_MIN
 UTC_NAME = "UTC"
 _Column = NDArray[np.int64]
 _SECOND_US = 1_000_000
+_HOUR_US = 3_600 * _SECOND_US
 _TRANSITIONS_MAX = 4_096
 _OFFSET_MAX = 26 * 3_600 * _SECOND_US
 
@@ -70,6 +71,11 @@ class ZoneTable:
     def offset_at(self, instant: int) -> int:
         """Return what local time is ahead of UTC at an instant, µs."""
         return self.offsets[bisect_right(self.transitions, instant)]
+
+    def whole_hours_from(self, instant: int) -> bool:
+        """Return whether from an instant on, µs, local hours begin where those of UTC do."""
+        ahead = self.offsets[bisect_right(self.transitions, instant) :]
+        return all(offset % _HOUR_US == 0 for offset in ahead)
 
     def local(self, instant: int) -> int:
         """Return the local time at an instant, µs since 1970-01-01T00:00 on the local clock."""

@@ -116,14 +116,15 @@ class Account:
         0 before it is made, from its void on, and once it has expired and every period that its
         validity overlaps is finalised: until then it may pay for them.
         """
+        nothing = from_units(0, self.scale)
         if instant < grant.create_time:
-            return Decimal(0)
+            return nothing
         if grant.void_time is not None and grant.void_time <= instant:
-            return Decimal(0)
+            return nothing
         if grant.expires is not None and grant.expires <= instant:
             known = [s for s in self.statements if s.period and s.time <= instant]
             if known and known[-1].end >= grant.expires:
-                return Decimal(0)
+                return nothing
         return grant.amount - from_units(self.drawn_until(grant.id, instant), self.scale)
 
     def with_rows(self, rows: list[BookedStatement]) -> None:

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from rating_core.bands import plan_bands
 from rating_core.catalog import Meter, Plan
+from rating_core.contract.hours import hours_differ
 from rating_core.contract.rate import rate_contract
 from rating_core.contract.usage import PlanRef
 from rating_core.instant import format_instant
@@ -44,7 +45,6 @@ from rating_core.scenario import steps
 from rating_core.scenario.records import batch_of
 from rating_core.scenario.virtual_log import VirtualLog
 from rating_core.statement import Statement
-from rating_core.units import from_units
 
 
 class NotFound(LookupError):
@@ -171,10 +171,14 @@ class ContractLog:
                 return self._finalize(action, name)
         raise TypeError(f"not a step that changes anything: {type(action).__name__}")
 
-    def _subscribe(self, action: steps.Subscribe) -> Control:
+    def _subscribe(self, action: steps.Subscribe) -> Control | ControlAnswer:
         scenario = self._scenario
         ref = PlanRef(action.plan_id, action.version, action.overrides)
         plan = self._plan(ref)
+        start = self._log.now if action.effective is None else action.effective
+        differ = hours_differ(plan, scenario.zone, start)
+        if differ is not None:
+            return ControlAnswer(False, "HOURS_DIFFER", {"why": differ})
         return CreateSubscription(
             customer=scenario.customer,
             subscription_id=action.subscription_id,
@@ -183,16 +187,20 @@ class ContractLog:
             overrides=ref.overrides,
             billing_period=plan.billing_period,
             late_usage=plan.late_usage,
-            start_time=self._log.now if action.effective is None else action.effective,
+            start_time=start,
             bands=plan_bands(plan),
             time_zone=scenario.time_zone,
             zone=scenario.zone,
             anchor_day=action.anchor_day,
         )
 
-    def _change_plan(self, action: steps.ChangePlan, name: str) -> Control:
+    def _change_plan(self, action: steps.ChangePlan, name: str) -> Control | ControlAnswer:
         ref = PlanRef(action.plan_id, action.version, action.overrides)
         plan = self._plan(ref)
+        start = self._log.now if action.effective is None else action.effective
+        differ = hours_differ(plan, self._scenario.zone, start)
+        if differ is not None:
+            return ControlAnswer(False, "HOURS_DIFFER", {"why": differ})
         return ChangePlan(
             customer=self._scenario.customer,
             subscription_id=name,
@@ -282,18 +290,12 @@ class ContractLog:
         )
 
     def balance(self, grant_id: str) -> Decimal:
-        """Return what a grant has left now: its amount less what was drawn, 0 once it is void.
+        """Return what a grant can still pay now, as `GetBalance` does (S10.1).
 
-        An expired one keeps what it did not pay, or got back (S9.3), though it pays no more.
         NotFound where it was refused.
         """
-        now = self._log.now
         for one in self.subscriptions():
             account = self._account(one).account
-            if account is None or grant_id not in account.grants:
-                continue
-            grant = account.grants[grant_id]
-            if grant.void_time is not None and grant.void_time <= now:
-                return Decimal(0)
-            return grant.amount - from_units(account.drawn_until(grant_id, now), account.scale)
+            if account is not None and grant_id in account.grants:
+                return account.balance(account.grants[grant_id], self._log.now)
         raise NotFound(f"there is no grant {grant_id}")

@@ -9,6 +9,7 @@ from rating_core.instant import format_instant
 from rating_core.metering.batch import RecordStatus, RejectReason
 from rating_core.scenario.contract_log import ContractLog, NotFound
 from rating_core.scenario.outcome import Difference, ScenarioOutcome, compare, difference
+from rating_core.scenario.status_names import CARRIED_OUT
 from rating_core.scenario.steps import (
     Action,
     ExpectBalance,
@@ -21,8 +22,6 @@ from rating_core.scenario.steps import (
 )
 
 ACCEPTED = RecordStatus.ACCEPTED.name
-CARRIED_OUT = "OK"
-"""Status of a step that sends no records and was carried out."""
 _INSTANTS = ("earliest", "next")
 """What of a refusal is an instant, µs."""
 

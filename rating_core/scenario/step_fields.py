@@ -20,6 +20,7 @@ from rating_core.metering.batch import DimensionSet
 from rating_core.metering.catalogue_calls import version_for
 from rating_core.plan_fields import FaultList, Fields, IdSpace, Place, listed, read_decimal, shown
 from rating_core.plan_overrides import read_overrides
+from rating_core.scenario.status_names import known_status, status_names
 from rating_core.scenario.steps import (
     Action,
     Cancel,
@@ -349,6 +350,9 @@ def read_action(
     before = len(faults)
     if name == "expect_status":
         status = given.text(name)
+        if status is not None and not known_status(status):
+            given.fault(name, "UNKNOWN_VALUE", f"expected {status_names()}; got {shown(status)}")
+            return None
         return None if status is None else ExpectStatus(status)
     fields = given.mapping(name)
     if fields is None:

@@ -123,6 +123,9 @@ def _finalize_all(until: datetime | None, plan: str, target: str, output_format:
     if output_format == "json":
         shown = [{"customer": f.customer, "reason": f.reason} for f in failures]
         print_json({"finalized": count, "failed": shown})
+    elif output_format == "csv":
+        row = {"finalized": str(count), "failed": str(len(failures))}
+        print_rows("csv", tuple(row), [row])
     else:
         click.echo(f"{count} statements finalised, {len(failures)} failed")
     if failures:

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from rating_client.client import Client
-from rating_client.errors import RatewrightError
+from rating_client.errors import InvalidArgument, RatewrightError
+from rating_server.cli.entry import EXIT_BAD_INPUT, EXIT_FAILED
 from rating_server.cli.failure import CommandError, bad_input, complain
 from rating_server.cli.online import (
     InstantType,
@@ -20,7 +21,7 @@ from rating_server.cli.online import (
     connected,
     error_lines,
 )
-from rating_server.cli.output import format_option, print_json, target_option
+from rating_server.cli.output import format_option, print_json, print_rows, target_option
 from rating_server.cli.progress import progress
 from rating_server.cli.subscription import overrides_option, read_overrides
 from rating_server.documents import DocumentError, read_text
@@ -150,6 +151,9 @@ def subscribe(
     created = len(names) - len(failures) - before
     if output_format == "json":
         print_json({"created": created, "existing": before, "failed": len(failures)})
+    elif output_format == "csv":
+        row = {"created": str(created), "existing": str(before), "failed": str(len(failures))}
+        print_rows("csv", tuple(row), [row])
     else:
         click.echo(f"{created} subscribed, {before} were already, {len(failures)} failed")
     for name, error in list(failures.items())[:_SHOWN]:
@@ -157,4 +161,6 @@ def subscribe(
             complain(f"{name}: {line}")
     if failures:
         more = len(failures) - _SHOWN
-        raise CommandError(*([f"and {more} more customers failed"] if more > 0 else []))
+        lines = [f"and {more} more customers failed"] if more > 0 else []
+        wrong = all(isinstance(error, InvalidArgument) for error in failures.values())
+        raise CommandError(*lines, status=EXIT_BAD_INPUT if wrong else EXIT_FAILED)

@@ -11,7 +11,7 @@ import click
 from ratewright.v1 import customer_service_pb2 as customers
 from rating_server.cli.failure import bad_input
 from rating_server.cli.online import InstantType, PlanReference, connected, instant_words
-from rating_server.cli.output import format_option, print_json, target_option
+from rating_server.cli.output import format_option, print_json, print_rows, target_option
 from rating_server.documents import DocumentError, read_document
 
 overrides_option = click.option(
@@ -110,6 +110,18 @@ def _show(subscription: customers.Subscription, output_format: str) -> None:
                 "phases": phases,
             }
         )
+        return
+    if output_format == "csv":
+        rows = [
+            {
+                "start": str(phase["start"]),
+                "plan": str(phase["plan"]),
+                "overrides": "yes" if phase["overrides"] else "no",
+                "end": end,
+            }
+            for phase in phases
+        ]
+        print_rows("csv", ("start", "plan", "overrides", "end"), rows)
         return
     for phase in phases:
         own = ", own prices" if phase["overrides"] else ""

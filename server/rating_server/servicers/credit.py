@@ -22,8 +22,8 @@ from rating_server.servicers.names import parse_grant_name, parse_parent
 from rating_server.servicers.rpc import add_service, unary
 from rating_server.usecases import grant_credit
 from rating_server.usecases.context import Context
-from rating_server.usecases.failure import InvalidRequest, Violation
-from rating_server.usecases.grant_credit import Balance
+from rating_server.usecases.failure import Violation, noting, require
+from rating_server.usecases.grant_credit import Balance, Parent
 
 
 class CreditServicer:
@@ -34,13 +34,15 @@ class CreditServicer:
 
     async def create_grant(self, request: pb.CreateGrantRequest) -> pb.CreateGrantResponse:
         """Grant a credit."""
-        parent = parse_parent(request.parent)
-        grant = _from_proto_grant(request.grant, self._context.now())
+        faults: list[Violation] = []
+        parent = _parent(request.parent, "parent", faults)
+        grant = _from_proto_grant(request.grant, self._context.now(), faults)
         made, replayed = await grant_credit.create_grant(
             self._context,
             parent,
             grant,
             request.request_id,
+            faults,
             from_now=not request.grant.HasField("effective_time"),
         )
         return pb.CreateGrantResponse(grant=to_proto_grant(made), replayed=replayed)
@@ -55,10 +57,13 @@ class CreditServicer:
 
     async def list_grants(self, request: pb.ListGrantsRequest) -> pb.ListGrantsResponse:
         """List the grants of a subscription with their balances."""
-        time = _instant(request)
+        faults: list[Violation] = []
+        time = _instant(request, faults)
+        parent = _parent(request.parent, "parent", faults)
+        require(faults, ())
         found, token = await grant_credit.list_grants(
             self._context,
-            parse_parent(request.parent),
+            parent,
             time,
             request.page_size,
             request.page_token,
@@ -69,11 +74,15 @@ class CreditServicer:
 
     async def get_balance(self, request: pb.GetBalanceRequest) -> pb.GetBalanceResponse:
         """Get what the grants of a subscription, or one of them, can still pay."""
-        time, grant_id = _instant(request), None
-        if "/grants/" in request.name:
-            parent, grant_id = parse_grant_name(request.name)
-        else:
-            parent = parse_parent(request.name, "name")
+        faults: list[Violation] = []
+        time, grant_id = _instant(request, faults), None
+        parent = Parent("")
+        with noting(faults):
+            if "/grants/" in request.name:
+                parent, grant_id = parse_grant_name(request.name)
+            else:
+                parent = parse_parent(request.name, "name")
+        require(faults, ())
         balance, currency = await grant_credit.get_balance(self._context, parent, grant_id, time)
         return pb.GetBalanceResponse(balance=format(balance, "f"), currency=currency)
 
@@ -81,13 +90,15 @@ class CreditServicer:
         self, request: pb.CreatePromotionRequest
     ) -> pb.CreatePromotionResponse:
         """Add a promotion."""
-        parent = parse_parent(request.parent)
-        promotion = _from_proto_promotion(request.promotion, self._context.now())
+        faults: list[Violation] = []
+        parent = _parent(request.parent, "parent", faults)
+        promotion = _from_proto_promotion(request.promotion, self._context.now(), faults)
         subscription, made, replayed = await grant_credit.create_promotion(
             self._context,
             parent,
             promotion,
             request.request_id,
+            faults,
             from_now=not request.promotion.HasField("start_time"),
         )
         return pb.CreatePromotionResponse(
@@ -105,12 +116,17 @@ class CreditServicer:
         )
 
 
-def _instant(request: pb.ListGrantsRequest | pb.GetBalanceRequest) -> int | None:
-    faults: list[Violation] = []
-    time = from_proto_instant(request.time, request.HasField("time"), "time", faults)
-    if faults:
-        raise InvalidRequest(faults)
-    return time
+def _instant(
+    request: pb.ListGrantsRequest | pb.GetBalanceRequest, faults: list[Violation]
+) -> int | None:
+    return from_proto_instant(request.time, request.HasField("time"), "time", faults)
+
+
+def _parent(name: str, field: str, faults: list[Violation]) -> Parent:
+    """Return the subscription that a name names; notes one that names none."""
+    with noting(faults):
+        return parse_parent(name, field)
+    return Parent("")
 
 
 def _decimal(text: str, field: str, faults: list[Violation]) -> Decimal:
@@ -121,8 +137,8 @@ def _decimal(text: str, field: str, faults: list[Violation]) -> Decimal:
         return Decimal(0)
 
 
-def _from_proto_grant(message: pb.Grant, now: int) -> Grant:
-    faults: list[Violation] = []
+def _from_proto_grant(message: pb.Grant, now: int, faults: list[Violation]) -> Grant:
+    """Return the grant of a message; notes every field that cannot be read."""
     amount = _decimal(message.amount, "grant.amount", faults)
     given = message.HasField("effective_time")
     begins = from_proto_instant(message.effective_time, given, "grant.effective_time", faults)
@@ -131,8 +147,8 @@ def _from_proto_grant(message: pb.Grant, now: int) -> Grant:
     bonus = message.kind == pb.GRANT_KIND_BONUS
     if message.kind not in pb.GrantKind.DESCRIPTOR.values_by_number:
         faults.append(Violation("grant.kind", "UNKNOWN_VALUE", "no such kind of grant"))
-    if faults:
-        raise InvalidRequest(faults)
+    if begins is None and message.HasField("effective_time"):
+        expires = None  # no instant is too early for a start that could not be read
     return Grant(
         id=message.id,
         amount=amount,
@@ -144,21 +160,24 @@ def _from_proto_grant(message: pb.Grant, now: int) -> Grant:
     )
 
 
-def _from_proto_promotion(message: pb.Promotion, now: int) -> Promotion:
-    faults: list[Violation] = []
+def _from_proto_promotion(message: pb.Promotion, now: int, faults: list[Violation]) -> Promotion:
+    """Return the promotion of a message; notes every field that cannot be read."""
     value = _decimal(message.value, "promotion.value", faults)
     given = message.HasField("start_time")
     start = from_proto_instant(message.start_time, given, "promotion.start_time", faults)
     given = message.HasField("end_time")
     until = from_proto_instant(message.end_time, given, "promotion.end_time", faults)
+    if start is None and message.HasField("start_time"):
+        until = None  # no instant is too early for a start that could not be read
+    kind = PromotionKind.AMOUNT_OFF
     known = pb.PromotionKind.DESCRIPTOR.values_by_number.get(message.kind)
     if known is None or not known.number:
         faults.append(Violation("promotion.kind", "MISSING", "a kind is required"))
-    if faults or known is None:
-        raise InvalidRequest(faults)
+    else:
+        kind = PromotionKind[known.name.removeprefix("PROMOTION_KIND_")]
     return Promotion(
         id=message.id,
-        kind=PromotionKind[known.name.removeprefix("PROMOTION_KIND_")],
+        kind=kind,
         value=value,
         instant=now if start is None else start,
         charges=tuple(message.charges),

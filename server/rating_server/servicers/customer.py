@@ -18,9 +18,9 @@ from rating_server.servicers.rpc import add_service, unary
 from rating_server.usecases import read_subscriptions
 from rating_server.usecases.cancel_subscription import cancel_subscription
 from rating_server.usecases.change_plan import PlanChange, change_plan
-from rating_server.usecases.context import Context
+from rating_server.usecases.context import Context, customer_violations
 from rating_server.usecases.create_subscription import NewSubscription, create_subscription
-from rating_server.usecases.failure import InvalidRequest, Violation, invalid
+from rating_server.usecases.failure import Violation, invalid, require
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CustomerService"].full_name
 
@@ -59,25 +59,28 @@ class CustomerServicer:
 
     async def change_plan(self, request: pb.ChangePlanRequest) -> pb.ChangePlanResponse:
         """Put a subscription on another plan version or other prices."""
-        customer, subscription_id = _named(request.name)
+        faults: list[Violation] = []
+        customer, subscription_id = _named(request.name, faults)
         change = PlanChange(
             customer=customer,
             subscription_id=subscription_id,
             plan_id=request.plan_id,
             plan_version=request.plan_version,
             overrides=request.overrides,
-            effective_time=_possible(request, "effective_time"),
+            effective_time=_possible(request, "effective_time", faults),
         )
-        made, replayed = await change_plan(self._context, change, request.request_id)
+        made, replayed = await change_plan(self._context, change, request.request_id, faults)
         return pb.ChangePlanResponse(subscription=self._message(made), replayed=replayed)
 
     async def cancel_subscription(
         self, request: pb.CancelSubscriptionRequest
     ) -> pb.CancelSubscriptionResponse:
         """End a subscription."""
-        end_time = _possible(request, "end_time")
+        faults: list[Violation] = []
+        named = _named(request.name, faults)
+        end_time = _possible(request, "end_time", faults)
         made, replayed = await cancel_subscription(
-            self._context, *_named(request.name), end_time, request.request_id
+            self._context, *named, end_time, request.request_id, faults
         )
         return pb.CancelSubscriptionResponse(subscription=self._message(made), replayed=replayed)
 
@@ -85,8 +88,11 @@ class CustomerServicer:
         self, request: pb.GetSubscriptionRequest
     ) -> pb.GetSubscriptionResponse:
         """Get a subscription."""
-        instant = _possible(request, "time")
-        found = await read_subscriptions.get_subscription(self._context, *_named(request.name))
+        faults: list[Violation] = []
+        named = _named(request.name, faults)
+        instant = _possible(request, "time", faults)
+        require(faults, customer_violations(named[0], "name"))
+        found = await read_subscriptions.get_subscription(self._context, *named)
         return pb.GetSubscriptionResponse(subscription=self._message(found, instant))
 
     async def list_subscriptions(
@@ -111,12 +117,14 @@ class CustomerServicer:
         return to_proto_subscription(subscription, at)
 
 
-def _named(name: str) -> tuple[str, str]:
-    """Return the customer and the id that a resource name holds."""
+def _named(name: str, faults: list[Violation]) -> tuple[str, str]:
+    """Return the customer and the id that a resource name holds; notes one that holds none."""
     match name.split("/"):
         case ["customers", customer, "subscriptions", subscription_id]:
             return customer, subscription_id
-    raise invalid("name", "BAD_NAME", "expected customers/{customer}/subscriptions/{id}")
+    text = "expected customers/{customer}/subscriptions/{id}"
+    faults.append(Violation("name", "BAD_NAME", text))
+    return "", ""
 
 
 def _instant(message: Any, field: str) -> int | None:
@@ -127,14 +135,9 @@ def _instant(message: Any, field: str) -> int | None:
     return from_proto_timestamp(instant) if valid_timestamp(instant) else _NEVER
 
 
-def _possible(message: Any, field: str) -> int | None:
-    """Return an instant, ``None`` if it is not set; InvalidRequest for an impossible one."""
-    violations: list[Violation] = []
-    present = message.HasField(field)
-    instant = from_proto_instant(getattr(message, field), present, field, violations)
-    if violations:
-        raise InvalidRequest(violations)
-    return instant
+def _possible(message: Any, field: str, faults: list[Violation]) -> int | None:
+    """Return an instant, ``None`` if it is not set; notes an impossible one."""
+    return from_proto_instant(getattr(message, field), message.HasField(field), field, faults)
 
 
 def to_proto_subscription(subscription: Subscription, instant: int) -> pb.Subscription:

@@ -26,8 +26,8 @@ from rating_server.servicers.convert_time import (
 from rating_server.servicers.names import parse_parent, parse_statement_name
 from rating_server.servicers.rpc import add_service, server_stream, unary
 from rating_server.usecases import read_statements
-from rating_server.usecases.context import Context
-from rating_server.usecases.failure import InvalidRequest, Violation
+from rating_server.usecases.context import Context, customer_violations
+from rating_server.usecases.failure import Violation, noting, require
 from rating_server.usecases.finalize_statement import finalize_statement
 from rating_server.usecases.finalize_statements import FinalizedChunk, finalize_statements
 from rating_server.usecases.preview_statement import Preview, preview_statement
@@ -48,8 +48,7 @@ class StatementServicer:
         at = from_proto_instant(request.time, request.HasField("time"), "time", faults)
         given = request.HasField("as_of_time")
         as_of = from_proto_instant(request.as_of_time, given, "as_of_time", faults)
-        if faults:
-            raise InvalidRequest(faults)
+        require(faults, customer_violations(request.customer, "customer"))
         preview = Preview(request.customer, at, as_of, request.subscription_id, request.correction)
         made = await preview_statement(self._context, preview)
         place = Place(
@@ -71,8 +70,7 @@ class StatementServicer:
         faults: list[Violation] = []
         given = request.HasField("period_start")
         start = from_proto_instant(request.period_start, given, "period_start", faults)
-        if faults:
-            raise InvalidRequest(faults)
+        require(faults, customer_violations(request.customer, "customer"))
         made, replayed = await finalize_statement(
             self._context,
             request.customer,
@@ -88,11 +86,11 @@ class StatementServicer:
         """Finalise the statements of all customers that are due, a chunk an answer."""
         faults: list[Violation] = []
         until = from_proto_instant(request.until, request.HasField("until"), "until", faults)
-        if faults:
-            raise InvalidRequest(faults)
         plan_id = ""
         if request.plan_name:
-            plan_id = parse_plan_name(request.plan_name, "plan_name")[0]
+            with noting(faults):
+                plan_id = parse_plan_name(request.plan_name, "plan_name")[0]
+        require(faults, ())
         async for chunk in finalize_statements(self._context, until, plan_id):
             yield _chunk(chunk)
 
@@ -107,8 +105,7 @@ class StatementServicer:
         faults: list[Violation] = []
         given = request.HasField("period_start")
         start = from_proto_instant(request.period_start, given, "period_start", faults)
-        if faults:
-            raise InvalidRequest(faults)
+        require(faults, customer_violations(request.customer, "customer"))
         found = await read_statements.get_statement(
             self._context, request.customer, request.subscription_id, period_start=start
         )

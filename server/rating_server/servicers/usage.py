@@ -14,8 +14,8 @@ from rating_server.servicers.convert_usage import from_proto_records
 from rating_server.servicers.ingest import IngestStream
 from rating_server.servicers.rpc import add_service, bidirectional, draining, unary
 from rating_server.servicers.stream import Gate, answer_in_order
-from rating_server.usecases.context import Context
-from rating_server.usecases.failure import InvalidRequest, Violation
+from rating_server.usecases.context import Context, customer_violations
+from rating_server.usecases.failure import Violation, require
 from rating_server.usecases.get_usage import get_usage
 from rating_server.usecases.list_usage import list_usage
 from rating_server.usecases.record_usage import record_usage
@@ -55,8 +55,7 @@ class UsageServicer:
         """Show the counters of one customer and period."""
         violations: list[Violation] = []
         at = from_proto_instant(request.time, request.HasField("time"), "time", violations)
-        if violations:
-            raise InvalidRequest(violations)
+        require(violations, customer_violations(request.customer, "customer"))
         subscription, counted = await get_usage(self._context, request.customer, at)
         return pb.GetUsageResponse(
             customer=request.customer,
@@ -80,8 +79,7 @@ class UsageServicer:
         end = from_proto_instant(
             request.end_time, request.HasField("end_time"), "end_time", violations
         )
-        if violations:
-            raise InvalidRequest(violations)
+        require(violations, customer_violations(request.customer, "customer"))
         page = request.page_size, request.page_token
         found, token = await list_usage(
             self._context, request.customer, start, end, request.meter, *page

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rating_core.metering.calls import CancelSubscription, RecountedParts, Subscription
 from rating_core.metering.subscription import subscription_from_facts
-from rating_server.usecases.context import Context, check_customer, check_request_id
+from rating_server.usecases.context import (
+    Context,
+    customer_violations,
+    request_id_violations,
+)
 from rating_server.usecases.control import answered
+from rating_server.usecases.failure import Violation, require
 from rating_server.usecases.recounted import recounted
 
 
@@ -15,15 +22,17 @@ async def cancel_subscription(
     subscription_id: str,
     end_time: int | None,
     request_id: str,
+    unread: Sequence[Violation] = (),
 ) -> tuple[Subscription, bool]:
     """Cancel; return the subscription and whether the answer is a replay.
 
-    ``end_time`` is exclusive, µs, None for now. Failures SUBSCRIPTION_NOT_FOUND,
+    ``end_time`` is exclusive, µs, None for now; ``unread``: fields of the request whose value could
+    not be read. InvalidRequest with all faults. Failures SUBSCRIPTION_NOT_FOUND,
     ALREADY_CANCELLED, NOT_SUBSCRIBED (the end is not after the start), PERIOD_FINALIZED,
     REQUEST_ID_REUSED, and those of `recounted`.
     """
-    check_request_id(request_id)
-    check_customer(customer)
+    faults = [*request_id_violations(request_id), *customer_violations(customer, "name")]
+    require(unread, faults)
 
     def call_of(instant: int | None, recount: RecountedParts | None) -> CancelSubscription:
         return CancelSubscription(

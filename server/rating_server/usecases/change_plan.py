@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rating_core.bands import plan_bands
 from rating_core.catalog import Plan
 from rating_core.metering.calls import ChangePlan, RecountedParts, Subscription
 from rating_core.metering.subscription import subscription_from_facts
-from rating_server.usecases.choose_plan import choose_plan
-from rating_server.usecases.context import Context, check_request_id
+from rating_server.usecases.choose_plan import check_hours, choose_plan
+from rating_server.usecases.context import (
+    Context,
+    customer_violations,
+    request_id_violations,
+)
 from rating_server.usecases.control import answered
-from rating_server.usecases.failure import Failure, invalid
+from rating_server.usecases.failure import Failure, Violation, require
 from rating_server.usecases.read_subscriptions import get_subscription
 from rating_server.usecases.recounted import recounted
 
@@ -33,18 +38,17 @@ class PlanChange:
 
 
 async def change_plan(
-    context: Context, change: PlanChange, request_id: str
+    context: Context, change: PlanChange, request_id: str, unread: Sequence[Violation] = ()
 ) -> tuple[Subscription, bool]:
     """Change the plan; return the subscription and whether the answer is a replay.
 
     The new plan has the billing period, currency and rounding of the present one, so that one
-    statement can hold both parts (ADR 24). Failures SUBSCRIPTION_NOT_FOUND, PLAN_NOT_FOUND,
-    BILLING_PERIOD_DIFFERS, CURRENCY_DIFFERS, ROUNDING_DIFFERS, NOT_SUBSCRIBED, PERIOD_FINALIZED,
-    REQUEST_ID_REUSED, and those of `recounted`.
+    statement can hold both parts (ADR 24). ``unread``: fields of the request whose value could not
+    be read. InvalidRequest with all faults. Failures SUBSCRIPTION_NOT_FOUND, PLAN_NOT_FOUND,
+    BILLING_PERIOD_DIFFERS, CURRENCY_DIFFERS, ROUNDING_DIFFERS, HOURS_DIFFER (S5.5),
+    NOT_SUBSCRIBED, PERIOD_FINALIZED, REQUEST_ID_REUSED, and those of `recounted`.
     """
-    check_request_id(request_id)
-    if change.plan_version < 0:
-        raise invalid("plan_version", "NEGATIVE", "expected 0 or more")
+    require(unread, _violations(change, request_id))
     subscription = await get_subscription(context, change.customer, change.subscription_id)
     instant = context.now() if change.effective_time is None else change.effective_time
     present = subscription.phase_at(instant).plan_ref
@@ -54,6 +58,7 @@ async def change_plan(
     )
     standing = await context.plan(present.plan_id, present.version)
     _check_alike(standing.plan, chosen.plan)
+    check_hours(chosen.plan, subscription.zone, instant)
 
     def call_of(effective: int | None, recount: RecountedParts | None) -> ChangePlan:
         return ChangePlan(
@@ -84,6 +89,13 @@ async def change_plan(
         subscription_id=change.subscription_id,
     )
     return subscription_from_facts(answer.value), answer.replayed
+
+
+def _violations(change: PlanChange, request_id: str) -> Iterator[Violation]:
+    yield from customer_violations(change.customer, "name")
+    yield from request_id_violations(request_id)
+    if change.plan_version < 0:
+        yield Violation("plan_version", "NEGATIVE", "expected 0 or more")
 
 
 def _check_alike(standing: Plan, chosen: Plan) -> None:

@@ -6,13 +6,20 @@ import asyncio
 from dataclasses import dataclass
 
 from rating_core.catalog import Plan
+from rating_core.contract.hours import hours_differ
 from rating_core.contract.usage import PlanRef
 from rating_core.errors import PlanInvalid
 from rating_core.metering.catalogue import GetPlan, StoredPlan
 from rating_core.plan_overrides import OVERRIDES_BYTES_MAX, read_overrides
+from rating_core.zone import ZoneTable
 from rating_server.documents import DocumentError, parse_json
 from rating_server.usecases.context import Context, plan_not_found, reach
-from rating_server.usecases.failure import InvalidRequest, Violation, invalid
+from rating_server.usecases.failure import (
+    Failure,
+    InvalidRequest,
+    Violation,
+    invalid,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +59,10 @@ async def choose_plan(
         faults = [Violation(fault.path, fault.reason, fault.message) for fault in error.faults]
         raise InvalidRequest(faults, "PLAN_INVALID") from None
     return ChosenPlan(plan, PlanRef(plan_id, version, text))
+
+
+def check_hours(plan: Plan, zone: ZoneTable | None, start: int) -> None:
+    """Raise the Failure HOURS_DIFFER where a zone cannot have a plan's hours from ``start`` on."""
+    why = hours_differ(plan, zone, start)
+    if why is not None:
+        raise Failure("HOURS_DIFFER", why)

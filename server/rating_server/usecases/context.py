@@ -16,7 +16,7 @@ from rating_core.metering.catalogue import GetPlan, StoredPlan
 from rating_core.plan_document import plan_from_document
 from rating_core.plan_overrides import apply_overrides
 from rating_server.ports import ClockRefused, HistoryTrimmed, StoreError, StoreFull, UsageStore
-from rating_server.usecases.failure import Failure, InvalidRequest, Violation, invalid
+from rating_server.usecases.failure import Failure, Violation, require
 from rating_server.usecases.plan_shelf import PlanShelf
 
 CUSTOMER_BYTES_MAX = 128
@@ -130,9 +130,7 @@ def failure_of_store(error: StoreError) -> Failure:
 
 def check_customer(customer: str) -> None:
     """Raise InvalidRequest unless ``customer`` may be one."""
-    violations = list(customer_violations(customer, "customer"))
-    if violations:
-        raise InvalidRequest(violations)
+    require((), customer_violations(customer, "customer"))
 
 
 def customer_violations(customer: str, field_name: str) -> Iterator[Violation]:
@@ -159,6 +157,12 @@ def valid_producer(producer: str) -> bool:
 
 def check_request_id(request_id: str) -> str:
     """Return ``request_id`` if it is short enough to remember."""
-    if len(request_id) > REQUEST_ID_MAX:
-        raise invalid("request_id", "TOO_LONG", f"expected at most {REQUEST_ID_MAX} characters")
+    require((), request_id_violations(request_id))
     return request_id
+
+
+def request_id_violations(request_id: str) -> Iterator[Violation]:
+    """Yield what is wrong with a request id, if anything is: it is too long to remember."""
+    if len(request_id) > REQUEST_ID_MAX:
+        text = f"expected at most {REQUEST_ID_MAX} characters"
+        yield Violation("request_id", "TOO_LONG", text)

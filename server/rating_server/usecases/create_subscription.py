@@ -12,10 +12,10 @@ from rating_core.calendar import ANCHOR_DAY_MAX
 from rating_core.metering.calls import CreateSubscription, RecountedParts, Subscription
 from rating_core.metering.subscription import subscription_from_facts
 from rating_core.zone import UTC_NAME
-from rating_server.usecases.choose_plan import choose_plan
-from rating_server.usecases.context import Context, check_request_id, customer_violations
+from rating_server.usecases.choose_plan import check_hours, choose_plan
+from rating_server.usecases.context import Context, customer_violations, request_id_violations
 from rating_server.usecases.control import answered
-from rating_server.usecases.failure import InvalidRequest, Violation, invalid
+from rating_server.usecases.failure import Violation, require
 from rating_server.usecases.recounted import recounted
 from rating_server.zones import zone_table
 
@@ -48,23 +48,22 @@ async def create_subscription(
     """Subscribe; return the subscription and whether the answer is a replay.
 
     InvalidRequest PLAN_INVALID for overrides that do not fit the plan (S8.6). Failures
-    PLAN_NOT_FOUND, ALREADY_EXISTS, SUBSCRIPTION_OVERLAP (S7.7), REQUEST_ID_REUSED, and
-    those of `recounted`.
+    PLAN_NOT_FOUND, HOURS_DIFFER (S5.5), ALREADY_EXISTS, SUBSCRIPTION_OVERLAP (S7.7),
+    REQUEST_ID_REUSED, and those of `recounted`.
     """
-    check_request_id(request_id)
     subscription_id = new.subscription_id or SUBSCRIPTION_ID_DEFAULT
     start = context.now() if new.start_time is None else new.start_time
-    violations = list(_violations(new, subscription_id, start))
-    if violations:
-        raise InvalidRequest(violations)
+    violations = [*request_id_violations(request_id), *_violations(new, subscription_id, start)]
     time_zone = new.time_zone or UTC_NAME
     table = await asyncio.to_thread(zone_table, time_zone)
     if table is None:
         text = "expected the name of an IANA time zone, such as Europe/Berlin"
-        raise invalid("subscription.time_zone", "UNKNOWN_TIME_ZONE", text)
+        violations.append(Violation("subscription.time_zone", "UNKNOWN_TIME_ZONE", text))
+    require((), violations)
     zone = None if time_zone == UTC_NAME else table
     field = "subscription.overrides"
     chosen = await choose_plan(context, new.plan_id, new.plan_version, start, new.overrides, field)
+    check_hours(chosen.plan, zone, start)
 
     def call_of(_: int | None, recount: RecountedParts | None) -> CreateSubscription:
         return CreateSubscription(

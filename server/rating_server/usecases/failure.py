@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -36,6 +37,28 @@ class InvalidRequest(Failure):
         shown = "; ".join(f"{v.field}: {v.message}" for v in self.violations[:5])
         more = len(self.violations) - 5
         super().__init__(reason, shown + (f"; and {more} more" if more > 0 else ""))
+
+
+@contextmanager
+def noting(faults: list[Violation]) -> Iterator[None]:
+    """Note the violations that the block raises, instead of ending with them."""
+    try:
+        yield
+    except InvalidRequest as error:
+        faults += error.violations
+
+
+def require(unread: Iterable[Violation], found: Iterable[Violation]) -> None:
+    """Raise InvalidRequest if a request has faults, all of them at once.
+
+    ``unread``: of fields whose value could not be read, about which nothing else is told;
+    ``found``: of the others.
+    """
+    faults = list(unread)
+    named = {fault.field for fault in faults}
+    faults += [fault for fault in found if fault.field not in named]
+    if faults:
+        raise InvalidRequest(faults)
 
 
 def invalid(field: str, reason: str, message: str) -> InvalidRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -14,9 +14,13 @@ from rating_core.metering.account import Account
 from rating_core.metering.calls import Subscription
 from rating_core.metering.ledger_calls import CreateGrant, CreatePromotion, VoidGrant
 from rating_core.units import NUMBER_LIMIT, PERCENT_SCALE_MAX, SCALE_MAX, decimals, from_units
-from rating_server.usecases.context import Context, check_request_id, customer_violations
+from rating_server.usecases.context import (
+    Context,
+    customer_violations,
+    request_id_violations,
+)
 from rating_server.usecases.contract_plans import plan_on_shelf, submit_contract_call
-from rating_server.usecases.failure import Failure, InvalidRequest, Violation
+from rating_server.usecases.failure import Failure, Violation, require
 from rating_server.usecases.page import page_of
 from rating_server.usecases.read_statements import account_of
 
@@ -44,15 +48,21 @@ class Balance:
 
 
 async def create_grant(
-    context: Context, parent: Parent, grant: Grant, request_id: str, *, from_now: bool = False
+    context: Context,
+    parent: Parent,
+    grant: Grant,
+    request_id: str,
+    unread: Sequence[Violation] = (),
+    *,
+    from_now: bool = False,
 ) -> tuple[Balance, bool]:
     """Grant a credit; return it, and whether the answer is a replay.
 
-    ``from_now``: its ``effective`` is the server's own, so that the same request sent again may
-    have another (P4). Failures: InvalidRequest, and the reasons of `CreateGrant`.
+    ``unread``: fields of the request whose value could not be read. ``from_now``: its ``effective``
+    is the server's own, so that the same request sent again may have another (P4). Failures:
+    InvalidRequest with all faults, and the reasons of `CreateGrant`.
     """
-    check_request_id(request_id)
-    _require([*customer_violations(parent.customer, "parent"), *grant_violations(grant)])
+    require(unread, [*_call_violations(parent, request_id), *grant_violations(grant)])
     answer = await submit_contract_call(
         context,
         CreateGrant(
@@ -74,8 +84,7 @@ async def void_grant(
 
     Failures SUBSCRIPTION_NOT_FOUND, GRANT_NOT_FOUND.
     """
-    check_request_id(request_id)
-    _require([*customer_violations(parent.customer, "name")])
+    require((), _call_violations(parent, request_id, "name"))
     answer = await submit_contract_call(
         context,
         VoidGrant(
@@ -134,17 +143,16 @@ async def create_promotion(
     parent: Parent,
     promotion: Promotion,
     request_id: str,
+    unread: Sequence[Violation] = (),
     *,
     from_now: bool = False,
 ) -> tuple[Subscription, Promotion, bool]:
     """Add a promotion; return it with its subscription, and whether the answer is a replay.
 
-    ``from_now``: its ``instant`` is the server's own, as in `create_grant`. Failures:
-    InvalidRequest, and the reasons of `CreatePromotion`.
+    ``unread`` and ``from_now`` as in `create_grant`, the latter of its ``instant``. Failures:
+    InvalidRequest with all faults, and the reasons of `CreatePromotion`.
     """
-    check_request_id(request_id)
-    faults = [*customer_violations(parent.customer, "parent")]
-    _require([*faults, *promotion_violations(promotion)])
+    require(unread, [*_call_violations(parent, request_id), *promotion_violations(promotion)])
     answer = await submit_contract_call(
         context,
         CreatePromotion(
@@ -230,6 +238,6 @@ def _id_violations(name: str, field: str) -> Iterator[Violation]:
         yield Violation(f"{field}.id", "BAD_ID", f"expected {_ID.pattern}")
 
 
-def _require(violations: list[Violation]) -> None:
-    if violations:
-        raise InvalidRequest(violations)
+def _call_violations(parent: Parent, request_id: str, field: str = "parent") -> Iterator[Violation]:
+    yield from customer_violations(parent.customer, field)
+    yield from request_id_violations(request_id)

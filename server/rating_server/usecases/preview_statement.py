@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rating_core.contract.rate import rate_contract
+from rating_core.metering.decide import FUTURE_US
 from rating_core.metering.ledger_calls import ContractAnswer, GetContract
 from rating_core.metering.records_entry import EntryMeter
 from rating_core.period import INSTANT_MAX
@@ -55,10 +56,13 @@ async def preview_statement(context: Context, preview: Preview) -> Previewed:
     """Return the statement of a period; of a finalised one as it was finalised.
 
     Failures SUBSCRIPTION_NOT_FOUND, HISTORY_TRIMMED (``as_of`` lies before what log and archive
-    hold), OUT_OF_RANGE where an amount does not fit (S1.2).
+    hold), OUT_OF_RANGE where an amount does not fit (S1.2). InvalidRequest for an ``as_of`` that
+    is still to come, by more than clocks may differ (S7.3): what will be counted is not known.
     """
     check_customer(preview.customer)
     now = context.now()
+    if preview.as_of is not None and preview.as_of > now + FUTURE_US:
+        raise invalid("as_of_time", "IN_FUTURE", "expected an instant that is not in the future")
     as_of = now if preview.as_of is None else min(preview.as_of, now)
     instant = as_of if preview.instant is None else preview.instant
     question = GetContract(

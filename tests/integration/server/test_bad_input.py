@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ratewright.v1 import catalog_service_pb2 as catalog
+from ratewright.v1 import credit_pb2 as credit
 from ratewright.v1 import customer_service_pb2 as customers
 from ratewright.v1 import plan_pb2
 from ratewright.v1 import rating_service_pb2 as rating
@@ -17,6 +18,7 @@ from ratewright.v1 import usage_service_pb2 as usage
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 MISSING = grpc.StatusCode.NOT_FOUND
+NEVER = Timestamp(seconds=-(10**15))
 
 PLAN = plan_pb2.Plan(
     id="inline",
@@ -169,6 +171,39 @@ CASES = [
      "SUBSCRIPTION_NOT_FOUND", []),
     ("customers", "ListSubscriptions", customers.ListSubscriptionsRequest(parent="c"), INVALID,
      "REQUEST_INVALID", ["parent"]),
+    # What cannot be read and what is out of range come in one answer.
+    ("customers", "CreateSubscription",
+     customers.CreateSubscriptionRequest(
+         subscription=customers.Subscription(customer="c", time_zone="Mars", anchor_day=32),
+         request_id="r" * 256),
+     INVALID, "REQUEST_INVALID",
+     ["request_id", "subscription.plan_id", "subscription.anchor_day", "subscription.time_zone"]),
+    ("customers", "ChangePlan",
+     customers.ChangePlanRequest(name="c", effective_time=NEVER, plan_version=-1), INVALID,
+     "REQUEST_INVALID", ["name", "effective_time", "plan_version"]),
+    ("customers", "CancelSubscription",
+     customers.CancelSubscriptionRequest(name="c", end_time=NEVER, request_id="r" * 256), INVALID,
+     "REQUEST_INVALID", ["name", "end_time", "request_id"]),
+    ("customers", "CreateGrant",
+     credit.CreateGrantRequest(
+         parent="c", grant=credit.Grant(id="G", amount="x", expire_time=NEVER)),
+     INVALID, "REQUEST_INVALID", ["parent", "grant.amount", "grant.expire_time", "grant.id"]),
+    ("customers", "CreatePromotion",
+     credit.CreatePromotionRequest(
+         parent="customers/c", promotion=credit.Promotion(value="1e3", periods=0)),
+     INVALID, "REQUEST_INVALID",
+     ["promotion.value", "promotion.kind", "promotion.id", "promotion.periods"]),
+    ("customers", "GetBalance", credit.GetBalanceRequest(name="c", time=NEVER), INVALID,
+     "REQUEST_INVALID", ["time", "name"]),
+    ("rating", "PreviewStatement",
+     rating.PreviewStatementRequest(time=NEVER, as_of_time=NEVER), INVALID, "REQUEST_INVALID",
+     ["time", "as_of_time", "customer"]),
+    ("rating", "PreviewStatement",
+     rating.PreviewStatementRequest(customer="c", as_of_time=Timestamp(seconds=10**11)), INVALID,
+     "REQUEST_INVALID", ["as_of_time"]),
+    ("rating", "FinalizeStatement",
+     rating.FinalizeStatementRequest(customer="a/b", period_start=NEVER), INVALID,
+     "REQUEST_INVALID", ["period_start", "customer"]),
 ]  # fmt: skip
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rating_core.errors import ScenarioInvalid
+from rating_core.scenario import contract_log
 from rating_core.scenario.document import scenario_from_document
+from rating_core.scenario.status_names import REFUSALS, known_status
 from rating_core.zone import ZoneTable
 
 Make = Callable[..., dict[str, Any]]
@@ -113,6 +117,9 @@ STEPS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
         ("promote.value", "TOO_LARGE"),
     ),
     "expects-nothing": ({"expect_statement": {}}, ("expect_statement.total", "MISSING")),
+    "unknown-status": ({"expect_status": "BOGUS"}, ("expect_status", "UNKNOWN_VALUE")),
+    "unknown-reason": ({"expect_status": "REJECTED/BOGUS"}, ("expect_status", "UNKNOWN_VALUE")),
+    "unlike-reason": ({"expect_status": "ACCEPTED/TOO_OLD"}, ("expect_status", "UNKNOWN_VALUE")),
     "unknown-line": (
         {"expect_statement": {"lines": {"seats": "1"}}},
         ("expect_statement.lines.seats", "UNKNOWN_LINE"),
@@ -126,6 +133,22 @@ def test_faulty_step_is_told_with_its_path(document_of: Make, name: str) -> None
     step, (path, reason) = STEPS[name]
     path = path if path.startswith("timeline") else f"timeline[1].{path}"
     assert faults(document_of(step)) == [(path, reason)]
+
+
+def test_every_refusal_can_be_expected() -> None:
+    """Whatever reason a call about a contract is refused for, `expect_status` may name."""
+    machine = Path(contract_log.__file__).parents[1] / "metering"
+    names = {
+        name
+        for file in ("subscription_calls.py", "finalize.py")
+        for name in re.findall(
+            r'(?:refused|_Refusal)\(\s*"([A-Z_]+)"', (machine / file).read_text()
+        )
+    }
+    assert len(names) > 15
+    assert {*names} - {"PLAN_NOT_LOADED", "RECOUNT_NEEDED"} <= REFUSALS
+    assert all(known_status(name) for name in names & REFUSALS)
+    assert known_status("REJECTED/TOO_OLD")
 
 
 def test_ids_are_one_name_space(document_of: Make) -> None:

@@ -224,7 +224,7 @@ class Server:
         command += ["--data-dir", str(self.root / "data"), "--acceptance-window", "unlimited"]
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        expires = time.monotonic() + 60
+        expires = time.monotonic() + 120
         while not (port_file.exists() and port_file.read_text().strip()):
             assert self.process.poll() is None, (self.root / "log").read_text()
             assert time.monotonic() < expires, (self.root / "log").read_text()
@@ -240,7 +240,12 @@ class Server:
         """Send a signal and wait for the end."""
         assert self.process is not None
         os.kill(self.process.pid, number)
-        self.process.wait(30)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def store_pid(self) -> int:
         """Return the pid of the embedded store."""
@@ -258,7 +263,7 @@ def server() -> Iterator[Server]:
         yield server
     finally:
         server.end(signal.SIGTERM)
-    shutil.rmtree(root)
+        shutil.rmtree(root)
 
 
 class AsyncFace:

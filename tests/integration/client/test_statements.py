@@ -105,7 +105,7 @@ def test_refusals_say_what_is_wrong(client):
     client.create_promotion("initech", "p1", "percent_off", 10, periods=2)
     assert [one.id for one in client.list_promotions("initech")] == ["p1"]
     client.create_grant("initech", "g3", "5")
-    assert client.void_grant("initech", "g3").grant.balance == "0"
+    assert client.void_grant("initech", "g3").grant.balance == "0.00"
 
 
 def test_the_same_request_again_is_answered_as_the_first_time(client):

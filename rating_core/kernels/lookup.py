@@ -1,4 +1,4 @@
-"""Reading tables of words: prefetch, and counting thresholds without a branch.
+"""Reading tables of words and copying bytes: prefetch, counting thresholds without a branch.
 
 As in `int128`: Python twins, and overloads on LLVM's instructions for compiled code.
 """
@@ -10,9 +10,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba.extending import intrinsic, overload
+from numpy.typing import NDArray
 
 from rating_core.int128 import types
-from rating_core.limbs import Int64Array
 
 LANES = 8
 """Words that are compared at once: a cache line of them."""
@@ -60,6 +60,19 @@ def _emit_count(_: Any, builder: Any, __: Any, arguments: list[Any]) -> Any:
     return builder.call(builder.module.declare_intrinsic("llvm.ctpop", [_I64]), [bits])
 
 
+def _emit_copy(_: Any, builder: Any, __: Any, arguments: list[Any]) -> Any:
+    out, position, source, begin, length = arguments
+    flag = ir.IntType(1)
+    bytes_type = _BYTE.as_pointer()
+    target, origin = (
+        builder.inttoptr(builder.add(view, place), bytes_type)
+        for view, place in ((out, position), (source, begin))
+    )
+    copy = builder.module.declare_intrinsic("llvm.memcpy", [bytes_type, bytes_type, _I64])
+    builder.call(copy, [target, origin, length, ir.Constant(flag, 0)])
+    return builder.add(position, length)
+
+
 def _emit_word(_: Any, builder: Any, __: Any, arguments: list[Any]) -> Any:
     return builder.load(_address(builder, arguments, _I64))
 
@@ -68,10 +81,13 @@ _word = types.int64
 _view: Any = intrinsic(lambda _, words: (_word(words), _emit_view))
 _prefetch: Any = intrinsic(lambda _, view, place: (types.void(_word, _word), _emit_prefetch))
 _count: Any = intrinsic(lambda _, view, place, quantity, count: (_word(*[_word] * 4), _emit_count))
+_copy: Any = intrinsic(
+    lambda _, out, position, source, begin, length: (_word(*[_word] * 5), _emit_copy)
+)
 _load: Any = intrinsic(lambda _, view, place: (_word(_word, _word), _emit_word))
 
 
-def word_view(words: Int64Array) -> WordView:
+def word_view(words: NDArray[Any]) -> WordView:
     """Return ``words`` to read from while the array lives: its address in compiled code.
 
     Functions that take an address need no reference counting, which costs more than an amount.
@@ -87,6 +103,16 @@ def prefetch(view: WordView, place: int) -> None:
 def word_at(view: WordView, place: int) -> int:
     """Return word ``place`` ≥ 0, which must be there: compiled code does not check."""
     return int(view[place])
+
+
+def copy_bytes(out: WordView, position: int, source: WordView, begin: int, length: int) -> int:
+    """Copy ``length`` bytes between views of uint8 arrays; return where the copy ends.
+
+    All of them must be there in both: compiled code does not check. The two must not overlap.
+    """
+    end = position + length
+    out[position:end] = source[begin : begin + length]
+    return end
 
 
 def count_above(view: WordView, place: int, quantity: int, count: int) -> int:
@@ -105,6 +131,13 @@ overload(prefetch, inline="always")(
 )
 overload(word_at, inline="always")(
     lambda view, place: lambda view, place: _load(view, place)  # noqa: PLW0108 - as in int128
+)
+overload(copy_bytes, inline="always")(
+    lambda out, position, source, begin, length: (
+        lambda out, position, source, begin, length: _copy(  # noqa: PLW0108 - as in int128
+            out, position, source, begin, length
+        )
+    )
 )
 overload(count_above, inline="always")(
     lambda view, place, quantity, count: (

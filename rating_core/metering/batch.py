@@ -15,10 +15,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_core.jit import kernel
+from rating_core.metering.event_ids import take_ids
 from rating_core.metering.roll import RollNames
 from rating_core.metering.split import split_rows
-from rating_core.metering.words import compact, compact_names, merge_names, merge_words
+from rating_core.metering.words import Word, compact, compact_names, merge_names, merge_words
 from rating_core.units import SCALE_MAX
 
 DimensionSet = tuple[tuple[str, str], ...]
@@ -71,51 +71,7 @@ def shard_of(customer: str, shard_count: int) -> int:
     return int.from_bytes(digest, "little") % shard_count
 
 
-def as_int64(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return ``values`` writable, aligned and contiguous; a copy only if needed.
-
-    Kernels are compiled per kind of array: one kind everywhere means one compilation.
-    """
-    if values.dtype == np.int64 and values.flags.carray:
-        return values
-    return np.array(values, dtype=np.int64, order="C")
-
-
-@kernel
-def copy_ids(
-    source: NDArray[np.uint8],
-    ends: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    out: NDArray[np.uint8],
-    out_ends: NDArray[np.int64],
-) -> None:
-    """Copy the event ids of ``rows`` to ``out``, which must fit them, and write their ends."""
-    position = 0
-    for index in range(rows.size):
-        row = rows[index]
-        begin = ends[row - 1] if row > 0 else 0
-        for offset in range(begin, ends[row]):
-            out[position] = source[offset]
-            position += 1
-        out_ends[index] = position
-
-
-def take_ids(
-    event_ids: bytes, ends: NDArray[np.int64], rows: NDArray[np.int64]
-) -> tuple[bytes, NDArray[np.int64]]:
-    """Return the event ids of ``rows``, concatenated, and their ends."""
-    if not event_ids:  # numbered batches have none (P12)
-        return b"", np.zeros(rows.size, np.int64)
-    ends = as_int64(ends)
-    begins = np.zeros_like(ends)
-    begins[1:] = ends[:-1]
-    out = np.empty(int((ends[rows] - begins[rows]).sum()), np.uint8)
-    out_ends = np.empty(rows.size, np.int64)
-    copy_ids(np.frombuffer(event_ids, np.uint8), ends, rows, out, out_ends)
-    return out.tobytes(), out_ends
-
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: 16 are made of a batch, at twice the cost
 class RecordBatch:
     """Usage records in columns, one row a record, n rows.
 
@@ -150,6 +106,11 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return int(self.customer.size)
+
+    @property
+    def scaled_meters(self) -> list[tuple[str, int]]:
+        """The meters, each with its scale."""
+        return list(zip(self.meters, self.scales, strict=True))
 
     def check(self) -> None:
         """Raise ValueError, naming the column, unless columns fit each other and dictionaries."""
@@ -186,7 +147,7 @@ class RecordBatch:
     def take(self, rows: NDArray[np.int64]) -> RecordBatch:
         """Return the batch of ``rows`` (int64, any order); dictionaries keep only their words."""
         customers, customer = compact_names(self.customers, self.customer[rows])
-        pairs, meter = compact(list(zip(self.meters, self.scales, strict=True)), self.meter[rows])
+        pairs, meter = compact(self.scaled_meters, self.meter[rows])
         dimension_sets, dimension_set = compact(self.dimension_sets, self.dimension_set[rows])
         event_ids, ends = take_ids(self.event_ids, self.event_id_ends, rows)
         attribute_sets, attribute_set = self.attribute_sets, self.attribute_set
@@ -217,27 +178,20 @@ class RecordBatch:
         """Return one batch of all rows in order; dictionaries are merged. At least one batch."""
         if len(batches) == 1:
             return batches[0]
-        meters: dict[tuple[str, int], int] = {}
-        dimension_sets: dict[DimensionSet, int] = {}
         customers, customer = merge_names([(b.customers, b.customer) for b in batches])
-        scaled = [list(zip(b.meters, b.scales, strict=True)) for b in batches]
-        meter = merge_words(meters, [(s, b.meter) for s, b in zip(scaled, batches, strict=True)])
-        sets = [(b.dimension_sets, b.dimension_set) for b in batches]
-        dimension_set = merge_words(dimension_sets, sets)
+        pairs, meter = _joined_words([(b.scaled_meters, b.meter) for b in batches])
+        sets, dimension_set = _joined_words([(b.dimension_sets, b.dimension_set) for b in batches])
         attribute_sets, attribute_set = _join_attributes(batches)
-        bases = np.cumsum([0] + [len(b.event_ids) for b in batches[:-1]]).tolist()
         return RecordBatch(
             customers=customers,
-            customer=np.concatenate(customer),
-            meters=[name for name, _ in meters],
-            scales=[scale for _, scale in meters],
-            meter=np.concatenate(meter),
-            dimension_sets=list(dimension_sets),
-            dimension_set=np.concatenate(dimension_set),
-            event_ids=b"".join(b.event_ids for b in batches),
-            event_id_ends=np.concatenate(
-                [b.event_id_ends + base for b, base in zip(batches, bases, strict=True)]
-            ),
+            customer=customer,
+            meters=[name for name, _ in pairs],
+            scales=[scale for _, scale in pairs],
+            meter=meter,
+            dimension_sets=sets,
+            dimension_set=dimension_set,
+            event_ids=b"".join([b.event_ids for b in batches]),
+            event_id_ends=_joined_ends(batches),
             quantity=np.concatenate([b.quantity for b in batches]),
             event_time=np.concatenate([b.event_time for b in batches]),
             malformed=np.concatenate([b.malformed for b in batches]),
@@ -327,11 +281,12 @@ class RecordBatch:
         rows = slice(begin, end)
         first = int(self.event_id_ends[begin - 1]) if begin else 0
         last = int(self.event_id_ends[end - 1])
-        meters, meter = list(zip(self.meters, self.scales, strict=True)), self.meter[rows]
+        meters, scales, meter = self.meters, self.scales, self.meter[rows]
         sets, dimension_set = self.dimension_sets, self.dimension_set[rows]
         if max(len(meters), len(sets)) > _FEW_WORDS:
             # Each part would pay for words that only others use.
-            meters, meter = compact(meters, meter)
+            pairs, meter = compact(self.scaled_meters, meter)
+            meters, scales = [name for name, _ in pairs], [scale for _, scale in pairs]
             sets, dimension_set = compact(sets, dimension_set)
         attribute_sets, attribute_set = self.attribute_sets, None
         if self.attribute_set is not None:
@@ -339,8 +294,8 @@ class RecordBatch:
         return RecordBatch(
             customers=customers,
             customer=self.customer[rows],
-            meters=[name for name, _ in meters],
-            scales=[scale for _, scale in meters],
+            meters=meters,
+            scales=scales,
             meter=meter,
             dimension_sets=sets,
             dimension_set=dimension_set,
@@ -355,6 +310,30 @@ class RecordBatch:
             attribute_set=attribute_set,
             retraction=None if self.retraction is None else self.retraction[rows],
         )
+
+
+def _joined_words(
+    columns: Sequence[tuple[list[Word], NDArray[np.int32]]],
+) -> tuple[list[Word], NDArray[np.int32]]:
+    """Return one dictionary of the words of all columns, and the codes of all rows into it."""
+    words, codes = columns[0][0], [column for _, column in columns]
+    if all(other == words for other, _ in columns):
+        # As batches of one sender mostly do.
+        return words, np.concatenate(codes)
+    numbers: dict[Word, int] = {}
+    codes = merge_words(numbers, columns)
+    return list(numbers), np.concatenate(codes)
+
+
+def _joined_ends(batches: Sequence[RecordBatch]) -> NDArray[np.int64]:
+    ends = np.concatenate([batch.event_id_ends for batch in batches])
+    row = base = 0
+    for batch in batches:
+        if base:
+            ends[row : row + len(batch)] += base
+        row += len(batch)
+        base += len(batch.event_ids)
+    return ends
 
 
 def _join_attributes(

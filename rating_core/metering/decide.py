@@ -19,12 +19,11 @@ from rating_core.metering.batch import (
     RecordBatch,
     RecordStatus,
     RejectReason,
-    as_int64,
-    take_ids,
 )
 from rating_core.metering.calls import SECOND_US
 from rating_core.metering.cells import named_values
 from rating_core.metering.contract_rows import CustomerRows, clamped_meters
+from rating_core.metering.event_ids import as_int64, take_ids
 from rating_core.metering.judge import Uncommon, judge_rows, settle_rows
 from rating_core.metering.key_table import ABSENT, KeyTable, slots_for
 from rating_core.metering.keyed_hash import HashKey
@@ -138,10 +137,12 @@ class RecordDecision:
 
     def _name_values(self) -> tuple[KeyTable, NDArray[np.uint64]]:
         """Find the values that records of unique_count meters name, as rows of a table (S6.3)."""
+        self._value_rows = np.zeros(0, np.int32)
+        if not any(m and m.aggregation is Aggregation.UNIQUE_COUNT for m in self._meters):
+            return KeyTable(), np.zeros((0, 2), np.uint64)
         sets = [each.pairs for each in self._attributes]
         named = named_values(self._meters, self._codes[1], sets, self._batch.attribute_set)
         table = KeyTable(named.rows.size)
-        self._value_rows = np.zeros(0, np.int32)
         if not named.rows.size:
             return table, np.zeros((0, 2), np.uint64)
         keys = named.keys(self.keys.series)

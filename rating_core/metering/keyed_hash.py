@@ -10,8 +10,8 @@ them; the Python twins mask, so that a run without compilation and with warnings
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numba.extending import overload
@@ -179,10 +179,12 @@ def _hash_spans(
         out[row, 0], out[row, 1] = hash_bytes(key_hi, key_lo, text, begin, end)
 
 
-@runtime_checkable
-class Hashed(Protocol):
+class Hashed(ABC):
     """Names that know their hashes."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def hashes(self, hash_key: HashKey) -> NDArray[np.uint64] | None:
         """Return uint64[n, 2], the hash of each name, or None if they are of another key."""
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.catalog import Aggregation, BucketLength, LevelUnit, Meter
-from rating_core.metering.batch import DimensionSet, take_ids
+from rating_core.metering.batch import DimensionSet
+from rating_core.metering.event_ids import take_ids
 from rating_core.metering.producers import ProducerFact
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rating_core.jit import kernel
 from rating_core.metering.key_table import ABSENT, KeyTable
-from rating_core.metering.keyed_hash import HashKey
+from rating_core.metering.keyed_hash import Hashed, HashKey
 
 ROLL_NAMES = 1 << 19
 """Names that a roll holds at most, about 100 bytes each and 128 of text; then it begins anew."""
@@ -110,7 +110,7 @@ class RollPage:
         self._table.insert(hashes)
 
 
-class RollNames(Sequence[str]):
+class RollNames(Sequence[str], Hashed):
     """Names of one page by their numbers, int32[c]: a dictionary of customers of a batch."""
 
     __slots__ = ("numbers", "page")
@@ -202,13 +202,17 @@ class Roll:
 
 
 @kernel
-def _distinct(
+def _merge(
     numbers: NDArray[np.int32],
+    word_ends: NDArray[np.int64],
+    columns: NDArray[np.int32],
+    row_ends: NDArray[np.int64],
     marks: NDArray[np.int32],
     distinct: NDArray[np.int32],
+    places: NDArray[np.int32],
     codes: NDArray[np.int32],
 ) -> int:
-    """Write the numbers without repetition and the place of each there; return how many."""
+    """Write the numbers without repetition, and each row's place among them; return how many."""
     count = 0
     for index in range(numbers.size):
         number = numbers[index]
@@ -216,28 +220,41 @@ def _distinct(
             marks[number] = count
             distinct[count] = number
             count += 1
-        codes[index] = marks[number]
+        places[index] = marks[number]
     for index in range(count):
         marks[distinct[index]] = -1
+    row, first = 0, 0
+    for batch in range(row_ends.size):
+        while row < row_ends[batch]:
+            codes[row] = places[first + columns[row]]
+            row += 1
+        first = word_ends[batch]
     return count
 
 
 def merged(
     columns: Sequence[tuple[Sequence[str], NDArray[np.int32]]],
-) -> tuple[RollNames, list[NDArray[np.int32]]] | None:
-    """Return one dictionary of the names of all columns, and the columns' codes into it.
+) -> tuple[RollNames, NDArray[np.int32]] | None:
+    """Return one dictionary of the names of all columns, and all rows' codes into it.
 
     ``None`` where not all names are of one page: they are merged as texts then.
     """
     names = [words for words, _ in columns if isinstance(words, RollNames)]
-    if len(names) < len(columns) or any(each.page is not names[0].page for each in names):
+    page = names[0].page if names else None
+    if page is None or len(names) < len(columns) or any(each.page is not page for each in names):
         return None
-    page = names[0].page
     numbers = np.concatenate([each.numbers for each in names])
-    distinct, codes = np.empty(numbers.size, np.int32), np.empty(numbers.size, np.int32)
-    count = _distinct(numbers, page.marks, distinct, codes)
-    found, begin = [], 0
-    for words, column in columns:
-        found.append(codes[begin : begin + len(words)][column])
-        begin += len(words)
-    return RollNames(page, distinct[:count].copy()), found
+    rows = np.concatenate([column for _, column in columns])
+    distinct, places = np.empty(numbers.size, np.int32), np.empty(numbers.size, np.int32)
+    codes = np.empty(rows.size, np.int32)
+    count = _merge(
+        numbers,
+        np.cumsum([each.numbers.size for each in names]),
+        rows,
+        np.cumsum([column.size for _, column in columns]),
+        page.marks,
+        distinct,
+        places,
+        codes,
+    )
+    return RollNames(page, distinct[:count].copy()), codes

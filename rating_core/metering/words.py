@@ -48,14 +48,14 @@ def compact_names(
 
 def merge_names(
     columns: Sequence[tuple[Sequence[str], NDArray[np.int32]]],
-) -> tuple[Sequence[str], list[NDArray[np.int32]]]:
-    """Return one dictionary of the names of all columns, and each column's codes into it."""
+) -> tuple[Sequence[str], NDArray[np.int32]]:
+    """Return one dictionary of the names of all columns, and the codes of all rows into it."""
     by_number = merged(columns)
     if by_number is not None:
         return by_number
     names: dict[str, int] = {}
     codes = merge_words(names, columns)
-    return list(names), codes
+    return list(names), np.concatenate(codes)
 
 
 def merge_words(

@@ -98,7 +98,7 @@ def test_a_full_roll_begins_anew(roll):
     assert list(before) == [f"c{number}" for number in range(8)]
     columns = [(before, np.array([1, 7], np.int32)), (after, np.array([0, 2], np.int32))]
     names, codes = merge_names(columns)
-    assert [names[code] for column in codes for code in column] == ["c1", "c7", "c1", "d2"]
+    assert [names[code] for code in codes] == ["c1", "c7", "c1", "d2"]
     assert list(roll.names_of([f"e{number}" for number in range(30)]))[29] == "e29"
 
 

@@ -38,9 +38,13 @@ class LateDeltas:
     rebooked: dict[int, Booked] = field(default_factory=dict)
 
     def compare(self, period: PeriodUsage, booked: Booked, priced: PricedPeriod) -> None:
-        """Note what a finalised period lacks of what it now comes to."""
+        """Note what a finalised period lacks of what it now comes to.
+
+        In the order of its lines now, then by id those that it has no more: what is booked comes
+        from an entry of the log, which keeps no order of keys (S9.5).
+        """
         known = len(self.deltas)
-        for line_id in dict.fromkeys((*booked.lines, *priced.amounts)):
+        for line_id in (*priced.amounts, *sorted(booked.lines.keys() - priced.amounts.keys())):
             before, now = booked.lines.get(line_id, 0), priced.amounts.get(line_id, 0)
             if before != now:
                 self.deltas.append((period.start, line_id, before, now))

@@ -35,6 +35,7 @@ class Smoothing:
         self._carried = carried
         self._last = last
         self._above: dict[str, _Above] = {}
+        self._billed: dict[str, None] = {}
 
     def spread(self, charge_id: str, amount: int, statements: int) -> None:
         """Spread what a part has above the included units, units of 10^-scale.
@@ -42,6 +43,7 @@ class Smoothing:
         What the parts of a period have of a charge is spread as one amount, over as many statements
         as the last of them says. In the subscription's last period nothing is put off.
         """
+        self._billed[charge_id] = None
         if statements <= 1 or self._last:
             return
         above = self._above.setdefault(charge_id, _Above(0, statements))
@@ -50,7 +52,7 @@ class Smoothing:
 
     def book(self, sheet: Sheet, due_time: int) -> None:
         """Book a line for each charge that puts something off or has something falling due."""
-        for charge_id in dict.fromkeys((*self._carried, *self._above)):
+        for charge_id in self._charges():
             due, put_off = self._due(charge_id), sum(self._later(charge_id))
             entries = _entries(sheet.unit, due, put_off)
             sheet.book(
@@ -69,11 +71,20 @@ class Smoothing:
         if self._last:
             return {}
         carried: dict[str, tuple[int, ...]] = {}
-        for charge_id in dict.fromkeys((*self._carried, *self._above)):
+        for charge_id in self._charges():
             later = _added(self._carried.get(charge_id, ())[1:], self._later(charge_id))
             if any(later):
                 carried[charge_id] = tuple(later)
         return carried
+
+    def _charges(self) -> list[str]:
+        """Return the charges that are smoothed: in line order, then by id those of other plans.
+
+        What is carried may come from an entry of the log, which keeps no order of keys (S9.5).
+        """
+        smoothed = self._carried.keys() | self._above.keys()
+        billed = [charge_id for charge_id in self._billed if charge_id in smoothed]
+        return [*billed, *sorted(smoothed - self._billed.keys())]
 
     def _later(self, charge_id: str) -> list[int]:
         """Return what of this period falls due in the next statements."""

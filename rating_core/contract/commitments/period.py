@@ -67,9 +67,8 @@ class PeriodCommitments:
                 lines[applied.id] = self._rate_hours(applied, uncovered)
             else:
                 lines[applied.id] = self._rate_term(applied, uncovered, carried, sheet.unit)
-        for dropped in carried:
-            if dropped not in lines:
-                self._book_lines(sheet, dropped, _closing_lines(carried[dropped], sheet.unit))
+        for dropped in sorted(carried.keys() - lines.keys()):
+            self._book_lines(sheet, dropped, _closing_lines(carried[dropped], sheet.unit))
         for applied in in_lines:
             self._book_lines(sheet, applied.id, lines[applied.id])
 

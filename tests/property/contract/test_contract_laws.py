@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from rating_core.adjustments.commitment import priced_commitments
 from rating_core.contract.credits import grant_units
+from rating_core.contract.facts import from_facts, to_facts
 from rating_core.contract.rate import rate_contract
 from rating_core.contract.rating import RatedPeriod
 from rating_core.contract.usage import Booked, Carry
@@ -47,6 +49,12 @@ class Books:
         self.contract = replace(self.contract, events=tuple(events))
         return self._book(self.preview(len(self.booked) + 1))
 
+    def read_anew(self) -> None:
+        """Take what is booked from texts without an order of keys, as one who reads the log."""
+        texts = [json.dumps(to_facts(booked), sort_keys=True) for booked in self.booked]
+        found = [json.loads(text, object_pairs_hook=_reversed) for text in texts]
+        self.booked = [from_facts(Booked, facts) for facts in found]
+
     def correct(self, events) -> RatedPeriod | None:
         """Return the correction statement after the last period, if one is due."""
         self.contract = replace(self.contract, events=tuple(events))
@@ -63,6 +71,10 @@ class Books:
         self.drawn = dict(rated.drawn)
         self.rated.append(rated)
         return rated
+
+
+def _reversed(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    return dict(reversed(pairs))
 
 
 def _arrivals(contract, random: Random) -> list[list]:
@@ -133,6 +145,20 @@ def test_order_of_arrival_and_splitting_change_no_final_total(contracts, random,
         books = _finalise_all(split, _arrivals(split, random))
         totals.add(sum(rated.statement.total_before_credits for rated in books.rated))
     assert len(totals) == 1
+
+
+@SETTINGS
+@given(random=RANDOMS, stage=STAGES)
+def test_a_server_that_read_the_log_states_the_same(contracts, random, stage):
+    """Statements do not depend on the order of keys, which an entry of the log does not keep."""
+    contract = contracts(random, stage).contract(covers=True)
+    rounds = _arrivals(contract, random)
+    kept, read = Books(contract), Books(contract)
+    for arrived in rounds[:-1]:
+        assert kept.finalise(arrived).statement == read.finalise(arrived).statement
+        read.read_anew()
+    first, second = kept.correct(rounds[-1]), read.correct(rounds[-1])
+    assert (first and first.statement) == (second and second.statement)
 
 
 def _split(quantity: int, pieces: int, random: Random) -> list[int]:

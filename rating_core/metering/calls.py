@@ -119,11 +119,12 @@ class Configure(Control):
 class RecountedParts:
     """A customer's records from ``since`` on, counted anew into the parts after a change (S8.6).
 
-    ``version``: up to which the log was read; ``last``: the latest event time found; ``contract``:
-    the subscriptions that the parts are of; ``parts``: what is counted, as log-format.md says.
+    ``version``, ``token``: up to which the log was read (P5); ``last``: the latest event time;
+    ``contract``: the subscriptions that the parts are of; ``parts``: as log-format.md says.
     """
 
     version: int
+    token: bytes
     since: int
     last: int
     contract: list[dict[str, Any]]
@@ -134,11 +135,10 @@ class RecountedParts:
 class CreateSubscription(Control):
     """Put a customer on a plan version from ``start_time`` on, which may lie in the past (S7.7).
 
-    It may follow others of the customer that have ended. Reasons of refusal: ALREADY_EXISTS,
-    SUBSCRIPTION_OVERLAP, OUT_OF_RANGE (start before year 1 or
-    after 9999). ``bands``: the thresholds of the plan's percentage charges with clamps (S3.4).
-    ``zone``: the table of ``time_zone``, ``None`` for UTC; ``anchor_day``: ``None`` if none is
-    given (S8.1). ``overrides``: as `PlanRef`.
+    It may follow others that have ended. Reasons of refusal: ALREADY_EXISTS, SUBSCRIPTION_OVERLAP,
+    OUT_OF_RANGE (start before year 1 or after 9999), RECOUNT_NEEDED. ``bands``: thresholds of the
+    plan's percentage charges with clamps (S3.4). ``zone``: the table of ``time_zone``, ``None`` for
+    UTC; ``anchor_day``: ``None`` if none is given (S8.1). ``overrides``: as `PlanRef`.
     """
 
     customer: str
@@ -162,8 +162,8 @@ class ChangePlan(Control):
 
     The instant belongs to the new part; a change at the very instant of an earlier one replaces
     it. Billing period, late usage and bands are those of the new plan. Reasons of refusal:
-    SUBSCRIPTION_NOT_FOUND, BILLING_PERIOD_DIFFERS, NOT_SUBSCRIBED (not active at the instant), and
-    those of `controls.recount_needed`.
+    SUBSCRIPTION_NOT_FOUND, BILLING_PERIOD_DIFFERS, NOT_SUBSCRIBED (not active then), ID_TAKEN (two
+    kinds of lines of one name, S2.2), PLAN_NOT_LOADED, PERIOD_FINALIZED, RECOUNT_NEEDED (S8.6).
     """
 
     customer: str
@@ -182,8 +182,9 @@ class ChangePlan(Control):
 class CancelSubscription(Control):
     """End a subscription at ``end_time``, exclusive, ``None`` for now (S8.2).
 
-    Reasons of refusal: SUBSCRIPTION_NOT_FOUND, ALREADY_CANCELLED (it ends by then), NOT_SUBSCRIBED
-    (it does not start before), and those of `controls.recount_needed`.
+    By its start it ends where it starts: it is void, and bills nothing. Reasons of refusal:
+    SUBSCRIPTION_NOT_FOUND, ALREADY_CANCELLED (it ends by then), OUT_OF_RANGE, PERIOD_FINALIZED and
+    RECOUNT_NEEDED (S8.6).
     """
 
     customer: str
@@ -197,8 +198,9 @@ class MigratePlan(Control):
     """Move all standing subscriptions of a plan to a newer version at ``instant`` (S8.6).
 
     Those that are on an earlier version of it then, without overrides, in this billing period.
-    Billing period, late usage and bands are those of the new version. Reason of refusal:
-    EFFECTIVE_TOO_SOON (records of that instant may have been counted).
+    Billing period, late usage and bands are those of the new version. It does not take along those
+    whose grants, promotions or earlier plans have the name of one of its lines (S2.2). Reasons of
+    refusal: EFFECTIVE_TOO_SOON (records of that instant may have been counted), PLAN_NOT_LOADED.
     """
 
     plan_id: str
@@ -264,6 +266,11 @@ class Subscription:
     def holds(self, instant: int) -> bool:
         """Whether the subscription is active at an instant (S7.7)."""
         return self.start_time <= instant and (self.end_time is None or instant < self.end_time)
+
+    @property
+    def void(self) -> bool:
+        """Whether it was cancelled at its very start, so that it holds no instant (S8.2)."""
+        return self.end_time is not None and self.end_time <= self.start_time
 
     @property
     def plan_id(self) -> str:

@@ -118,6 +118,8 @@ def rows_of_contract(
     """
     rows = []
     for subscription, until in zip(contract, closed, strict=True):
+        if subscription.void:
+            continue
         code = calendars.number(calendar_of(subscription))
         for phase, begin, end in phase_spans(subscription):
             refused = until if phase.late_usage is LateUsage.REJECT else INT64_MIN

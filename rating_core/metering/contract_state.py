@@ -34,6 +34,7 @@ def named_subscription(
     if active is not None:
         return active
     contract = view.contract(customer)
+    contract = tuple(one for one in contract if not one.void) or contract
     begun = [one for one in contract if one.start_time <= now]
     return (begun[-1] if begun else contract[0]) if contract else None
 

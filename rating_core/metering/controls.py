@@ -21,8 +21,8 @@ from rating_core.metering.finalize import ContractState, decide_ledger_call
 from rating_core.metering.ledger_calls import LedgerCall
 from rating_core.metering.subscription_calls import (
     SUBSCRIPTION_CALLS,
-    CountedOf,
     Outcome,
+    Standing,
     decide_subscription,
     refused,
 )
@@ -49,7 +49,7 @@ def decide_control(
     view: DirectoryView,
     now: int,
     all_remembered: bool,
-    counted_of: CountedOf,
+    standing: Standing,
     state_of: StateOf,
 ) -> Outcome:
     """Return the answer, and the entry if the call changes anything (P4, P11).
@@ -63,7 +63,7 @@ def decide_control(
     if isinstance(call, Configure):
         return _configure(call, view, now, all_remembered, fingerprint)
     if isinstance(call, SUBSCRIPTION_CALLS):
-        return decide_subscription(call, view, now, fingerprint, counted_of)
+        return decide_subscription(call, view, now, fingerprint, standing)
     if isinstance(call, LedgerCall):
         return decide_ledger_call(call, state_of(call, now), now, fingerprint)
     raise TypeError(f"a usage shard does not take {type(call).__name__}")

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_core.catalog import BillingPeriod
 from rating_core.errors import LogCorrupt
 from rating_core.metering.account import FINALIZE_PERIOD, FINALIZE_PERIODS, LEDGER_KINDS
 from rating_core.metering.calls import Bands, ControlAnswer, Settings, Subscription
@@ -46,8 +45,7 @@ from rating_core.metering.subscription import (
     ZONE_TABLE,
     Contract,
     changed,
-    moved_to,
-    phase_from_facts,
+    movers,
     subscription_facts,
     subscription_from_facts,
     touches,
@@ -160,12 +158,9 @@ class Directory:
     def _migrate(self, facts: dict[str, Any]) -> None:
         """Move every subscription that stands on an earlier version (S8.6): there may be many."""
         self.moves.append(facts)
-        phase, period = phase_from_facts(facts), BillingPeriod(facts["billing_period"])
-        for place, subscription in enumerate(self.subscriptions):
-            after = moved_to(subscription, phase, period)
-            if after is not subscription:
-                self.subscriptions[place] = after
-                self._place(self.numbers[subscription.customer])
+        for place, after in movers(self.subscriptions, facts):
+            self.subscriptions[place] = after
+            self._place(self.numbers[after.customer])
 
     def _enter(self, subscription: Subscription) -> None:
         """Enter a subscription that was just created."""
@@ -183,7 +178,7 @@ class Directory:
         self.closed[made] = INT64_MIN
         held = sorted((*self._held[number], made), key=lambda n: self.subscriptions[n].start_time)
         self._held[number] = held
-        contract = self.contract(customer)
+        contract = [one for one in self.contract(customer) if not one.void]
         for first, second in pairwise(contract):
             if first.end_time is None or first.end_time > second.start_time:
                 raise LogCorrupt("subscriptions of one customer overlap")

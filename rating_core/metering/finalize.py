@@ -201,6 +201,8 @@ def period_that_ended_last(subscription: Subscription, now: int) -> PeriodSpan:
 
 def _asked_period(call: FinalizePeriod, state: ContractState, now: int) -> PeriodSpan:
     subscription = state.subscription
+    if subscription.void:
+        raise _Refusal("PERIOD_NOT_FOUND")
     if call.correction:
         if subscription.end_time is None:
             raise _Refusal("NOTHING_TO_CORRECT")

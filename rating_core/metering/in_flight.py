@@ -16,16 +16,19 @@ from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.entry import ControlEntry
 from rating_core.metering.key_table import ABSENT
 from rating_core.metering.producers import ProducerEntry
+from rating_core.metering.protocol import EMPTY_TOKEN
 from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.recount import apply_recount
 from rating_core.metering.row_keys import RowKeys, customer_part_key
 from rating_core.metering.shard_state import Folds
 from rating_core.metering.standing import StagedRecords
 from rating_core.metering.subscription import RECOUNT
-from rating_core.metering.subscription_calls import Counted, NewerOf
+from rating_core.metering.subscription_calls import Counted
 
 _RECENT_ROWS = 20_000
 """Most records that are kept after their commit, below a megabyte a shard."""
+_RECENT_TOKENS = 1_024
+"""Of how many entries the token is remembered."""
 
 
 def add_entry(
@@ -76,20 +79,32 @@ def entry_of_customer(
     return None
 
 
-class RecentRecords:
-    """The records committed last, kept for a moment: changes dated back look for them (S8.6).
+class RecentEntries:
+    """The entries committed last, kept for a moment: changes dated back look for them (S8.6).
 
-    Whoever counts a customer anew has read the log up to a version; what came since is here, so
-    that records which never pause cannot keep a change from being made.
+    Whoever counts a customer anew has read the log up to a version, whose token tells whether it
+    was this log (P5); the records that came since are here, so that records which never pause
+    cannot keep a change from being made. What is forgotten costs a refusal, and decides nothing.
     """
 
-    def __init__(self, version: int = 0) -> None:
+    def __init__(self, version: int = 0, token: bytes = EMPTY_TOKEN) -> None:
         self._entries: deque[tuple[int, RecordsEntry]] = deque()
         self._rows = 0
         self._known_from = version
+        self._tokens = {version: token}
+
+    def knows(self, version: int, token: bytes) -> bool:
+        """Whether the log had that token at ``version``, as far as is remembered (P5)."""
+        return self._tokens.get(version) == token
+
+    def passed(self, version: int, token: bytes) -> None:
+        """Note the token of an entry that was committed; old ones go."""
+        self._tokens[version] = token
+        if len(self._tokens) > _RECENT_TOKENS:
+            del self._tokens[next(iter(self._tokens))]
 
     def note(self, entry: RecordsEntry, version: int) -> None:
-        """Take an entry that was committed at ``version``; old ones go."""
+        """Take the records of an entry that was committed at ``version``; old ones go."""
         self._entries.append((version, entry))
         self._rows += len(entry)
         while self._rows > _RECENT_ROWS and len(self._entries) > 1:
@@ -173,8 +188,17 @@ class InFlight:
             partial(customer_part_key, self.folds.hash_key, customer),
         )
 
-    def counted(self, customer: str, newer: NewerOf) -> Counted:
-        """Return what is known of when a customer was counted (S8.6)."""
+    def counted(
+        self,
+        customer: str,
+        recent: RecentEntries,
+        entries: Sequence[object],
+        head: tuple[int, bytes],
+    ) -> Counted:
+        """Return what is known of when a customer was counted (S8.6).
+
+        ``entries``: all in flight behind ``head``, version and token of what is committed.
+        """
         number = self.folds.directory.numbers.get(customer)
         last, version, staged = None, 0, False
         if number is not None:
@@ -184,4 +208,5 @@ class InFlight:
             if instants.size:
                 staged = True
                 last = int(instants.max()) if last is None else max(last, int(instants.max()))
-        return Counted(last, version, staged, newer)
+        newer = partial(recent.newer, head[0], entries)
+        return Counted(last, version, staged, newer, head, recent.knows)

@@ -24,6 +24,7 @@ from rating_core.metering.counter_table import CounterTable
 from rating_core.metering.counters import Counters
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.parts import spans_from
+from rating_core.metering.protocol import EMPTY_TOKEN
 from rating_core.metering.records_entry import EntryMeter, RecordsEntry
 from rating_core.metering.row_keys import customer_part_key, entry_keys
 from rating_core.metering.series_state import SeriesState
@@ -51,6 +52,8 @@ class Recount:
         self._last = since
         self.version = 0
         """Up to which the log was counted."""
+        self.token = EMPTY_TOKEN
+        """That of the entry of this version."""
 
     def add(self, entry: RecordsEntry, version: int) -> None:
         """Count the customer's records of an entry read from the log at ``version``."""
@@ -79,14 +82,14 @@ class Recount:
     def resume(self, recount: RecountedParts) -> None:
         """Go on from what was counted before, in place of what is counted here so far."""
         facts = {"since": recount.since, "last": recount.last, "parts": recount.parts}
-        self._last, self.version = recount.last, recount.version
+        self._last, self.version, self.token = recount.last, recount.version, recount.token
         apply_recount(
             self._counters, _SCRATCH_KEY, self._customer, 0, self._contract, facts, self.version
         )
 
-    def passed(self, version: int) -> None:
-        """Note that the log was read up to ``version``."""
-        self.version = max(self.version, version)
+    def passed(self, version: int, token: bytes) -> None:
+        """Note that the log was read up to ``version``, which has that token."""
+        self.version, self.token = version, token
 
     def _part_starts(self, instants: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the start of the part that holds each instant, less than ``since`` for none."""
@@ -115,6 +118,7 @@ class Recount:
             parts.append({"start": start, "series": series})
         return RecountedParts(
             version=self.version,
+            token=self.token,
             since=self._since,
             last=self._last,
             contract=facts_of(self._contract),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +45,7 @@ from rating_core.metering.grouping import call_hurries, call_size, calls_join
 from rating_core.metering.id_index import IdIndex
 from rating_core.metering.in_flight import (
     InFlight,
-    RecentRecords,
+    RecentEntries,
     add_entry,
     apply_control,
     entry_of_customer,
@@ -54,6 +53,7 @@ from rating_core.metering.in_flight import (
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.ledger import Ledger
 from rating_core.metering.ledger_calls import FinalizePeriods, GetAccount, GetContract, LedgerCall
+from rating_core.metering.line_names import LineNames
 from rating_core.metering.producers import GetProducer, ProducerEntry, Producers, ProducerView
 from rating_core.metering.protocol import EMPTY_TOKEN, Decision
 from rating_core.metering.records_entry import RecordsEntry
@@ -74,7 +74,7 @@ from rating_core.metering.shard_state import (
 )
 from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot
 from rating_core.metering.standing import StagedRecords, standing_before
-from rating_core.metering.subscription_calls import Counted
+from rating_core.metering.subscription_calls import Counted, Standing
 from rating_core.units import INT64_MIN
 
 __all__ = [
@@ -130,7 +130,7 @@ class UsageShard:
         """Return to the empty log: version 0, EMPTY_TOKEN, now 0, nothing staged."""
         self.version, self.token, self.now = 0, EMPTY_TOKEN, 0
         self.ids = IdIndex()
-        self._recent = RecentRecords()
+        self._recent = RecentEntries()
         self._counters = Counters()
         self._directory = Directory(self.hash_key)
         self._hashes = CounterHashes()
@@ -161,9 +161,10 @@ class UsageShard:
         if not isinstance(call, Control):
             raise TypeError(f"a usage shard does not take {type(call).__name__}")
         remembered = all(self.ids.remembers_all(now, window) for window in self._view().windows())
-        answer, entry = decide_control(
-            call, self._view(), now, remembered, self._counted, self._contract
-        )
+        view, controls = self._view(), self._staged_controls()
+        names = LineNames(self._directory, self._ledger, controls, self._plan_of)
+        standing = Standing(self._counted, names)
+        answer, entry = decide_control(call, view, now, remembered, standing, self._contract)
         return Decision((answer,), None if entry is None else encode_control(entry), entry)
 
     def _view(self) -> DirectoryView:
@@ -244,8 +245,8 @@ class UsageShard:
 
     def _counted(self, customer: str) -> Counted:
         staged = [entry for entry, _ in self._staged]
-        newer = partial(self._recent.newer, self.version, staged)
-        return self._in_flight().counted(customer, newer)
+        head = self.version, self.token
+        return self._in_flight().counted(customer, self._recent, staged, head)
 
     def _in_flight(self) -> InFlight:
         return InFlight(self._folds(), self._staged_records(), self._staged_controls())
@@ -322,6 +323,7 @@ class UsageShard:
             add_entry(self._counters, self._directory, entry, keys, version, ())
             self._recent.note(entry, version)
         self.ids.expire(now, self._directory.settings.window_us)
+        self._recent.passed(version, token)
         self.version, self.token, self.now = version, token, now
 
     # --- reading ---------------------------------------------------------------------------------
@@ -371,7 +373,7 @@ class UsageShard:
         self._directory, self.ids, self._counters = folds.directory, folds.ids, folds.counters
         self._producers, self._ledger = folds.producers, folds.ledger
         self.version, self.token, self.now = snapshot.version, snapshot.token, snapshot.now
-        self._recent = RecentRecords(self.version)
+        self._recent = RecentEntries(self.version, self.token)
 
     def changed_hashes(self, after: int) -> Sequence[str]:
         """Return the keys of counter hashes changed by committed entries after ``after`` (P7)."""

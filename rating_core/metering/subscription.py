@@ -7,7 +7,7 @@ use it alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,9 @@ CANCEL_SUBSCRIPTION = "cancel_subscription"
 MIGRATE_PLAN = "migrate_plan"
 ZONE_TABLE = "zone_table"
 """Key of the facts of a subscription that brings the table of its zone into the log (S8.1)."""
+
+STAYING = "staying"
+"""Key of the facts of a migration: whom it cannot take along, customer and subscription (S2.2)."""
 
 RECOUNT = "recount"
 """Key of the facts of a change dated before counted records: those, counted anew (S8.6)."""
@@ -154,9 +157,12 @@ def with_phase(subscription: Subscription, phase: Phase) -> Subscription:
 
 
 def ended(subscription: Subscription, end_time: int) -> Subscription:
-    """Return a subscription that ends at an instant, without the phases from then on (S8.2)."""
+    """Return a subscription that ends at an instant, without the phases from then on (S8.2).
+
+    One that ends where it starts is void, and keeps its first phase.
+    """
     phases = tuple(phase for phase in subscription.phases if phase.start_time < end_time)
-    return replace(subscription, end_time=end_time, phases=phases)
+    return replace(subscription, end_time=end_time, phases=phases or subscription.phases[:1])
 
 
 def moved(subscription: Subscription, moves: Iterable[Mapping[str, Any]]) -> Subscription:
@@ -175,7 +181,31 @@ def _without(subscription: Subscription, moves: Iterable[Mapping[str, Any]]) -> 
 
 def migrated(subscription: Subscription, facts: Mapping[str, Any]) -> Subscription:
     """Return a subscription moved to a new version of its plan, if it stands on it (S8.6)."""
-    return moved_to(subscription, phase_from_facts(facts), BillingPeriod(facts["billing_period"]))
+    for _, made in movers([subscription], facts):
+        return made
+    return subscription
+
+
+def movers(
+    subscriptions: Sequence[Subscription], facts: Mapping[str, Any]
+) -> Iterator[tuple[int, Subscription]]:
+    """Yield place and new value of each subscription that a migration moves (S8.6).
+
+    Those that its entry names as staying do not: a line would share a name with theirs (S2.2).
+    """
+    phase, period = phase_from_facts(facts), BillingPeriod(facts["billing_period"])
+    staying = staying_in(facts)
+    for place, subscription in enumerate(subscriptions):
+        after = moved_to(subscription, phase, period)
+        if after is subscription:
+            continue
+        if (subscription.customer, subscription.subscription_id) not in staying:
+            yield place, after
+
+
+def staying_in(facts: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """Return customer and subscription id of those that a migration does not take along (S2.2)."""
+    return frozenset((customer, name) for customer, name in facts.get(STAYING, ()))
 
 
 def moved_to(subscription: Subscription, phase: Phase, period: BillingPeriod) -> Subscription:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rating_core.contract.facts import to_facts
 from rating_core.contract.usage import PlanRef
 from rating_core.metering.calls import (
     CancelSubscription,
@@ -22,9 +23,11 @@ from rating_core.metering.calls import (
     RecountedParts,
     Subscription,
 )
+from rating_core.metering.contract_usage import PlanNotLoaded
 from rating_core.metering.decide import FUTURE_US
 from rating_core.metering.directory import DirectoryView
 from rating_core.metering.entry import ControlEntry
+from rating_core.metering.line_names import LineNames
 from rating_core.metering.parts import part_at
 from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.recount import continued
@@ -34,12 +37,14 @@ from rating_core.metering.subscription import (
     CREATE_SUBSCRIPTION,
     MIGRATE_PLAN,
     RECOUNT,
+    STAYING,
     ZONE_TABLE,
     Contract,
     changed,
     facts_of,
     moved,
     phase_facts,
+    staying_in,
     subscription_facts,
 )
 from rating_core.period import INSTANT_MAX, INSTANT_MIN
@@ -58,16 +63,27 @@ class Counted:
 
     ``last``: the latest event time ever counted, µs, ``None`` for none; ``version``: of the last
     change of its counters; ``staged``: whether records of it are in flight;
-    ``newer``: the records after a version, if they are at hand.
+    ``newer``: the records after a version, if they are at hand. ``head``: version and token of
+    the committed state; ``knows`` says whether a version had a token, as far as is remembered (P5).
     """
 
     last: int | None
     version: int
     staged: bool
     newer: NewerOf
+    head: tuple[int, bytes]
+    knows: Callable[[int, bytes], bool]
 
 
 CountedOf = Callable[[str], Counted]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides about subscriptions beside the directory: what is counted, what has a name."""
+
+    counted_of: CountedOf
+    names: LineNames
 
 
 def refused(reason: str, **value: object) -> Outcome:
@@ -76,17 +92,21 @@ def refused(reason: str, **value: object) -> Outcome:
 
 
 def decide_subscription(
-    call: Control, view: DirectoryView, now: int, fingerprint: str, counted_of: CountedOf
+    call: Control, view: DirectoryView, now: int, fingerprint: str, standing: Standing
 ) -> Outcome:
     """Return the answer, and the entry, of one of `SUBSCRIPTION_CALLS`."""
-    if isinstance(call, CreateSubscription):
-        return _create(call, view, now, fingerprint, counted_of)
-    if isinstance(call, ChangePlan):
-        return _change_plan(call, view, now, fingerprint, counted_of)
-    if isinstance(call, CancelSubscription):
-        return _cancel(call, view, now, fingerprint, counted_of)
-    if isinstance(call, MigratePlan):
-        return _migrate(call, now, fingerprint)
+    counted_of = standing.counted_of
+    try:
+        if isinstance(call, CreateSubscription):
+            return _create(call, view, now, fingerprint, counted_of)
+        if isinstance(call, ChangePlan):
+            return _change_plan(call, view, now, fingerprint, standing)
+        if isinstance(call, CancelSubscription):
+            return _cancel(call, view, now, fingerprint, counted_of)
+        if isinstance(call, MigratePlan):
+            return _migrate(call, now, fingerprint, standing.names)
+    except PlanNotLoaded as missing:
+        return refused("PLAN_NOT_LOADED", **to_facts(missing.ref))
     raise TypeError(f"not about subscriptions: {type(call).__name__}")
 
 
@@ -102,7 +122,8 @@ def _create(
     contract = view.contract(call.customer)
     if any(one.subscription_id == call.subscription_id for one in contract):
         return refused("ALREADY_EXISTS")
-    if any(one.end_time is None or one.end_time > call.start_time for one in contract):
+    held = [one for one in contract if not one.void]
+    if any(one.end_time is None or one.end_time > call.start_time for one in held):
         return refused("SUBSCRIPTION_OVERLAP")
     reference = PlanRef(call.plan_id, call.plan_version, call.overrides)
     subscription = Subscription(
@@ -134,7 +155,7 @@ def _brought(call: CreateSubscription) -> dict[str, ZoneTable]:
 
 
 def _change_plan(
-    call: ChangePlan, view: DirectoryView, now: int, fingerprint: str, counted_of: CountedOf
+    call: ChangePlan, view: DirectoryView, now: int, fingerprint: str, standing: Standing
 ) -> Outcome:
     subscription = view.subscription(call.customer, call.subscription_id)
     if subscription is None:
@@ -151,11 +172,21 @@ def _change_plan(
         "subscription_id": call.subscription_id,
         **phase_facts(phase),
     }
-    later = [move for move in view.moves() if move["start_time"] > instant]
+    name = call.customer, call.subscription_id
+    later = [
+        {key: move[key] for key in move if key != STAYING}
+        for move in view.moves()
+        if move["start_time"] > instant and name not in staying_in(move)
+    ]
     if later:
         facts["moves"] = later
     entry = ControlEntry(CHANGE_PLAN, call.request_id, fingerprint, facts, {})
-    return _changing(entry, subscription, instant, view, call.recount, counted_of)
+    outcome = _changing(entry, subscription, instant, view, call.recount, standing.counted_of)
+    if outcome[0].reason not in ("", "RECOUNT_NEEDED"):
+        return outcome
+    after = changed((subscription,), entry, view.zones())
+    clash = standing.names.clash(after[0])
+    return outcome if clash is None else refused("ID_TAKEN", id=clash.name, plan=clash.plan_id)
 
 
 def _cancel(
@@ -169,10 +200,12 @@ def _cancel(
     if subscription is None:
         return refused("SUBSCRIPTION_NOT_FOUND")
     instant = now if call.end_time is None else call.end_time
+    # What ends by its start holds nothing (S8.2): it is void from there, and not before.
+    instant = max(instant, subscription.start_time)
     if subscription.end_time is not None and subscription.end_time <= instant:
         return refused("ALREADY_CANCELLED")
-    if not subscription.start_time < instant <= INSTANT_MAX:
-        return refused("NOT_SUBSCRIBED")
+    if instant > INSTANT_MAX:
+        return refused("OUT_OF_RANGE")
     facts: dict[str, Any] = {
         "customer": call.customer,
         "subscription_id": call.subscription_id,
@@ -182,11 +215,14 @@ def _cancel(
     return _changing(entry, subscription, instant, view, call.recount, counted_of)
 
 
-def _migrate(call: MigratePlan, now: int, fingerprint: str) -> Outcome:
+def _migrate(call: MigratePlan, now: int, fingerprint: str, names: LineNames) -> Outcome:
     if call.instant <= now + FUTURE_US:
         return refused("EFFECTIVE_TOO_SOON", earliest=now + FUTURE_US + 1)
     phase = Phase(call.instant, PlanRef(call.plan_id, call.version), call.late_usage, call.bands)
-    facts = {"billing_period": call.billing_period.value, **phase_facts(phase)}
+    facts: dict[str, Any] = {"billing_period": call.billing_period.value, **phase_facts(phase)}
+    staying = names.staying(facts)
+    if staying:
+        facts[STAYING] = staying
     entry = ControlEntry(MIGRATE_PLAN, call.request_id, fingerprint, facts, dict(facts))
     return ControlAnswer(True, "", entry.value), entry
 
@@ -224,14 +260,17 @@ def _checked(
         return ControlAnswer(True, "", entry.value), entry
     fits = recount is not None and recount.since == since
     fits = fits and recount is not None and _borders(recount.contract) == _borders(facts_of(after))
+    # P5: another log may have the same versions, after a failover between reading and deciding.
+    fits = fits and recount is not None and counted.knows(recount.version, recount.token)
     newer = counted.newer(recount.version) if recount is not None and fits else None
     behind = recount is not None and (counted.staged or counted.version > recount.version)
-    if recount is not None and behind and newer is not None:
+    if recount is not None and fits and behind and newer is not None:
         recount = continued(recount, after, newer)
     elif recount is None or not fits or behind:
-        # The log holds more records by now: whoever asked reads on, and asks again.
+        # The log is another, or holds more by now: whoever asked reads on, and asks again.
         needed = {"instant": instant, "since": since, "contract": facts_of(after)}
-        return refused("RECOUNT_NEEDED", **needed)
+        head = {"version": counted.head[0], "token": counted.head[1].hex()}
+        return refused("RECOUNT_NEEDED", **needed, **head)
     carried = {
         "version": recount.version,
         "since": since,

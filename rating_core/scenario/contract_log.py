@@ -126,7 +126,7 @@ class ContractLog:
         """Return the subscription that holds an instant, or else the last that started by then."""
         found = self.subscriptions()
         holding = [one for one in found if one.holds(instant)]
-        started = [one for one in found if one.start_time <= instant]
+        started = [one for one in found if one.start_time <= instant and not one.void]
         return (holding or started)[-1] if holding or started else None
 
     def control(self, action: steps.Action) -> ControlAnswer:

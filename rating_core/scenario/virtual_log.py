@@ -17,10 +17,9 @@ from rating_core.metering.calls import (
     RecordAnswer,
     RecordCall,
 )
-from rating_core.metering.entry import decode_body, encode_envelope
-from rating_core.metering.protocol import chain_token
-from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.recount import Recount
+from rating_core.metering.entry import encode_envelope
+from rating_core.metering.protocol import LogEntry, chain_token
+from rating_core.metering.recount_reading import RecountReading
 from rating_core.metering.shard import UsageShard
 from rating_core.metering.subscription import subscription_from_facts
 from rating_core.zone import ZoneTable
@@ -46,7 +45,7 @@ class VirtualLog:
         self.now = 0
         self._zones = zones
         self._machine = UsageShard(_HASH_KEY, meters.get, plan_of=plan_of)
-        self._entries: list[bytes] = []
+        self._entries: list[LogEntry] = []
 
     def record(self, call: RecordCall) -> RecordAnswer:
         """Return a status for each record (S7.3)."""
@@ -65,13 +64,10 @@ class VirtualLog:
         contract = tuple(
             subscription_from_facts(facts, self._zones) for facts in answer.value["contract"]
         )
-        recount = Recount(contract, answer.value["since"])
-        for version, body in enumerate(self._entries, 1):
-            entry = decode_body(body)
-            if isinstance(entry, RecordsEntry):
-                recount.add(entry, version)
-            recount.passed(version)
-        return _expected(ControlAnswer, self._submit(replace(call, recount=recount.parts())))
+        reading = RecountReading(answer.value, contract)
+        for entry in self._entries:
+            reading.take(entry)
+        return _expected(ControlAnswer, self._submit(replace(call, recount=reading.parts())))
 
     def ask(self, question: object, kind: type[Answer]) -> Answer:
         """Return the answer, of type ``kind``, to a question about committed state."""
@@ -83,9 +79,9 @@ class VirtualLog:
         if decision.body is not None:
             version = machine.version + 1
             entry = encode_envelope(_BOOT, version, self.now, decision.body)
+            self._entries.append(LogEntry(version, machine.token, entry))
             machine.stage(decision, self.now)
             machine.confirm(version, chain_token(machine.token, entry))
-            self._entries.append(decision.body)
         (answer,) = decision.answers
         return answer
 

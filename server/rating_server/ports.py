@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rating_core.catalog import Meter
+from rating_core.metering.protocol import LogEntry
 from rating_core.metering.roll import Roll
 from rating_server.topology import Topology
 
@@ -61,12 +62,15 @@ class LogTrimmed(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class PastEntry:
-    """An entry of a shard's log: its version, the instant it was decided at (µs), its body."""
+class PastRange:
+    """Entries of a shard's log: of versions above ``after`` up to ``until``, this one included.
 
-    version: int
-    now: int
-    body: bytes
+    At the beginning those that were decided before ``since``, µs, may be left out.
+    """
+
+    after: int
+    until: int
+    since: int
 
 
 class StoreRefused(Exception):
@@ -190,10 +194,9 @@ class UsageStore(Protocol):
         archive do not reach back.
         """
 
-    def entries(self, shard: int, after: int, since: int) -> AsyncIterator[PastEntry]:
-        """Yield the committed entries of a shard's log, in order, up to its head.
+    def entries(self, shard: int, part: PastRange) -> AsyncIterator[LogEntry]:
+        """Yield entries of a shard's log as it stands, in order; not proved to be the newest (P1).
 
-        Those with a version > ``after``; entries decided before ``since``, µs, may be left out.
         LogTrimmed if neither log nor archive has them.
         """
 

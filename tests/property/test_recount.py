@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import random
+from decimal import Decimal
 from itertools import count
 
 import numpy as np
 import pytest
 
-from rating_core.catalog import Aggregation, BillingPeriod, BucketLength, Meter
+from rating_core.catalog import (
+    Aggregation,
+    BillingPeriod,
+    BucketLength,
+    Charge,
+    ChargeModel,
+    Meter,
+    Plan,
+)
+from rating_core.contract.usage import PlanRef
 from rating_core.metering.batch import RecordBatch
 from rating_core.metering.calls import (
     DAY_US,
@@ -22,9 +32,9 @@ from rating_core.metering.calls import (
     RecordCall,
     StateDigest,
 )
-from rating_core.metering.entry import decode_body
-from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.recount import Recount
+from rating_core.metering.entry import decode_envelope, encode_envelope
+from rating_core.metering.protocol import LogEntry, chain_token
+from rating_core.metering.recount_reading import RecountReading
 from rating_core.metering.shard import UsageShard
 from rating_core.metering.subscription import subscription_from_facts
 
@@ -49,7 +59,7 @@ class Ledger:
     """A shard with the log that it wrote, one entry a call."""
 
     def __init__(self):
-        self.shard = UsageShard(KEY, METERS.get)
+        self.shard = UsageShard(KEY, METERS.get, plan_of=PLANS.get)
         self.log = []
         self.now = START + 20 * DAY_US
 
@@ -58,31 +68,43 @@ class Ledger:
         decision = self.shard.decide([call], self.now)
         if decision.body is not None:
             self.shard.stage(decision, self.now)
-            version = len(self.log) + 1
-            self.shard.confirm(version, version.to_bytes(16, "big"))
-            self.log.append(decision.body)
+            self.commit(decision.body)
         return decision.answers[0]
 
-    def change(self, call_of, lag=0):
-        """Run a change with all that it needs counted anew, from a log read ``lag`` entries ago."""
+    def commit(self, body):
+        """Commit the oldest staged entry, whose body is given."""
+        version, token = len(self.log) + 1, self.shard.token
+        entry = encode_envelope(bytes(16), version, self.now, body)
+        self.log.append(LogEntry(version, token, entry))
+        self.shard.confirm(version, chain_token(token, entry))
+
+    def change(self, call_of, later=()):
+        """Run a change with all that it needs counted anew, while ``later`` calls are made."""
         answer = self.run(call_of(None))
         if answer.reason != "RECOUNT_NEEDED":
             return answer
-        contract = tuple(subscription_from_facts(facts, {}) for facts in answer.value["contract"])
-        recount = Recount(contract, answer.value["since"])
-        for version, body in enumerate(self.log[: len(self.log) - lag], 1):
-            entry = decode_body(body)
-            if isinstance(entry, RecordsEntry):
-                recount.add(entry, version)
-            recount.passed(version)
-        return self.run(call_of(recount.parts()))
+        recount = recounted(answer, self.log)
+        for call in later:
+            self.run(call)
+        return self.run(call_of(recount))
 
     def replayed(self):
         """Return another shard that has read this one's log."""
         other = UsageShard(KEY, METERS.get)
-        for version, body in enumerate(self.log, 1):
-            other.apply(body, self.now, version, version.to_bytes(16, "big"))
+        for at in self.log:
+            body = decode_envelope(at.entry).body
+            other.apply(body, self.now, at.version, chain_token(at.previous, at.entry))
         return other
+
+
+def recounted(answer, log):
+    """Return what a refusal needs counted anew, read from a log; ``None`` if it is another one."""
+    contract = tuple(subscription_from_facts(facts, {}) for facts in answer.value["contract"])
+    reading = RecountReading(answer.value, contract)
+    for entry in log:
+        if entry.version <= reading.until and not reading.take(entry):
+            return None
+    return reading.parts()
 
 
 def batch_of(rows):
@@ -122,6 +144,16 @@ def create(plan="old"):
     )
 
 
+PLANS = {
+    PlanRef(name, version, ""): Plan(
+        name,
+        "USD",
+        BillingPeriod.WEEK,
+        (Charge(name, ChargeModel.PER_UNIT, "sum", unit_price=Decimal(1)),),
+        meters=(METERS["sum"],),
+    )
+    for name, version in (("old", 1), ("new", 2))
+}
 BANDS = {"old": {"sum": {"fee": (100, None)}}, "new": {"sum": {"cut": (None, 300)}}}
 
 
@@ -200,11 +232,15 @@ def test_a_change_dated_back_counts_as_if_it_had_been_known(seed, made):
         assert ledger.run(create()).ok
     assert early.change(made(instant)).ok
     batches = random_batches(seed)
-    for number, batch in enumerate(batches):
-        if number == 4:
-            assert late.change(made(instant), lag=seed % 3).ok
-        for ledger in (late, early):
-            ledger.run(RecordCall(batch))
+    calls = [RecordCall(batch) for batch in batches]
+    for call in calls:
+        early.run(call)
+    for call in calls[:4]:
+        late.run(call)
+    meanwhile = seed % 3
+    assert late.change(made(instant), later=calls[4 : 4 + meanwhile]).ok
+    for call in calls[4 + meanwhile :]:
+        late.run(call)
     assert seen(late.shard) == seen(early.shard)
     digest = late.shard.query(StateDigest())
     assert late.replayed().query(StateDigest()) == digest
@@ -216,35 +252,76 @@ def test_a_change_dated_back_counts_as_if_it_had_been_known(seed, made):
 
 @pytest.mark.parametrize("known", [0, 1, 2])
 def test_records_in_flight_do_not_keep_a_change_from_being_made(known):
-    """Staged records are counted anew too, once, whether the log that was read held them or not."""
+    """Staged records are counted anew too, once, however many were committed when it was asked."""
     ledger, instant = Ledger(), START + 8 * DAY_US
     ledger.run(Configure(window_us=None))
     ledger.run(create())
     ledger.run(RecordCall(batch_of([("a", "sum", 1, instant, "eu", "u", False)])))
-    refused = ledger.run(change(instant)(None))
     rows = [[(f"f{n}", "sum", 10, instant + n, "eu", "u", False)] for n in range(2)]
     flying = []
     for row in rows:
         decision = ledger.shard.decide([RecordCall(batch_of(row))], ledger.now)
         ledger.shard.stage(decision, ledger.now)
         flying.append(decision.body)
-    contract = tuple(subscription_from_facts(facts, {}) for facts in refused.value["contract"])
-    recount = Recount(contract, refused.value["since"])
-    for version, body in enumerate([*ledger.log, *flying[:known]], 1):
-        entry = decode_body(body)
-        if isinstance(entry, RecordsEntry):
-            recount.add(entry, version)
-        recount.passed(version)
-    decision = ledger.shard.decide([change(instant)(recount.parts())], ledger.now)
+    for body in flying[:known]:
+        ledger.commit(body)
+    (refused,) = ledger.shard.decide([change(instant)(None)], ledger.now).answers
+    recount = recounted(refused, ledger.log)
+    decision = ledger.shard.decide([change(instant)(recount)], ledger.now)
     assert decision.answers[0].ok
     ledger.shard.stage(decision, ledger.now)
     after = ledger.shard.decide(
         [RecordCall(batch_of([("last", "sum", 100, instant, "eu", "u", False)]))], ledger.now
     )
     ledger.shard.stage(after, ledger.now)
-    for body in [*flying, decision.body, after.body]:
-        ledger.log.append(body)
-        ledger.shard.confirm(len(ledger.log), len(ledger.log).to_bytes(16, "big"))
+    for body in [*flying[known:], decision.body, after.body]:
+        ledger.commit(body)
     (counter,) = ledger.shard.query(GetCounters("acme", instant)).counters
     assert (counter.value, counter.events) == (121, 4)
     assert ledger.replayed().query(StateDigest()) == ledger.shard.query(StateDigest())
+
+
+def test_a_log_that_lost_entries_after_it_was_read_is_not_believed():
+    """P5: records of a history that a failover took are in no recount, whatever their version."""
+    instant = START + 8 * DAY_US
+    before, gone, kept = (
+        RecordCall(batch_of([(name, "sum", quantity, instant, "eu", "u", False)]))
+        for name, quantity in (("a", 1), ("gone", 1_000), ("kept", 10))
+    )
+    former, ledger = Ledger(), Ledger()
+    for one in (former, ledger):
+        one.run(Configure(window_us=None))
+        one.run(create())
+        one.run(before)
+    former.run(gone)
+    refused = former.run(change(instant)(None))
+    stale = recounted(refused, former.log)
+    assert stale.version == len(former.log)
+    ledger.run(kept)
+    again = ledger.run(change(instant)(stale))
+    assert again.reason == "RECOUNT_NEEDED"
+    assert recounted(again, former.log) is None
+    assert ledger.run(change(instant)(recounted(again, ledger.log))).ok
+    (counter,) = ledger.shard.query(GetCounters("acme", instant)).counters
+    assert (counter.value, counter.events) == (11, 2)
+
+
+def test_reading_goes_on_only_along_one_chain():
+    """P5: entries of another history that follow in number are not taken into what was read."""
+    instant = START + 8 * DAY_US
+    former, ledger = Ledger(), Ledger()
+    for one in (former, ledger):
+        one.run(Configure(window_us=None))
+        one.run(create())
+    former.run(RecordCall(batch_of([("gone", "sum", 1_000, instant, "eu", "u", False)])))
+    refused = former.run(change(instant)(None))
+    reading = RecountReading(
+        refused.value, tuple(subscription_from_facts(f, {}) for f in refused.value["contract"])
+    )
+    assert all(reading.take(entry) for entry in former.log)
+    for name in "ab":
+        ledger.run(RecordCall(batch_of([(name, "sum", 1, instant, "eu", "u", False)])))
+    later = ledger.run(change(instant)(reading.parts()))
+    assert reading.goes_on(later.value)
+    assert not reading.take(ledger.log[-1])
+    assert reading.parts() is None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from rating_core.catalog import Aggregation, BillingPeriod, Meter
+from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel, Meter, Plan
 from rating_core.metering.calls import DAY_US, SECOND_US, ChangePlan, MigratePlan
 from rating_core.metering.shard import (
     CreateSubscription,
@@ -17,6 +18,13 @@ from rating_core.metering.shard import (
 
 NOW = 1_767_571_200_000_000  # 2026-01-05T00:00Z
 METERS = {"tokens": Meter("tokens", Aggregation.SUM)}
+PLAN = Plan(
+    "api",
+    "USD",
+    BillingPeriod.DAY,
+    (Charge("fee", ChargeModel.PER_UNIT, "tokens", unit_price=Decimal(1)),),
+    meters=(METERS["tokens"],),
+)
 MOVE = MigratePlan(
     plan_id="api",
     version=2,
@@ -54,7 +62,7 @@ def change(customer: str, effective: int, plan_id: str = "api") -> ChangePlan:
 @pytest.fixture
 def shard() -> UsageShard:
     """An empty shard."""
-    return UsageShard(bytes(16), METERS.get)
+    return UsageShard(bytes(16), METERS.get, plan_of=lambda _: PLAN)
 
 
 def run(shard: UsageShard, *calls: Any, staged: bool = False) -> list[Any]:

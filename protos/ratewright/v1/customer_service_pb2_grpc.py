@@ -157,7 +157,8 @@ class CustomerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBalance(self, request, context):
-        """Gets what the grants of a subscription, or one of them, can still pay at an instant.
+        """Gets what the grants of a subscription, or one of them, can still pay at an instant. A grant is
+        NOT_FOUND at an instant before it was made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from rating_core.catalog import Meter
 from rating_core.metering.catalogue import Catalogue, GetMeter
-from rating_core.metering.protocol import AckLevel, Machine
+from rating_core.metering.protocol import AckLevel, LogEntry, Machine
 from rating_core.metering.sequenced import SequencedCall
 from rating_core.metering.session import ShardSession
 from rating_core.metering.shard import RecordCall, UsageShard
 from rating_server.ports import (
     Clock,
-    PastEntry,
+    PastRange,
     StoreHealth,
     StoreRefused,
     StoreUnavailable,
@@ -40,8 +40,7 @@ from rating_server.store.keys import LogKeys, catalogue_keys, shard_keys
 from rating_server.store.log_reader import log_reader
 from rating_server.store.membership import Membership
 from rating_server.store.missed_meters import MissedMeters
-from rating_server.store.past import past_machine, read_entry
-from rating_server.store.past_entries import past_entries
+from rating_server.store.past import past_entries, past_machine, read_entry
 from rating_server.store.posting import post_all
 from rating_server.store.preflight import Durability, check_store
 from rating_server.store.registry import read_members
@@ -282,12 +281,11 @@ class RedisUsageStore:
             await past_machine(reader, self._files, machine, customer, until)
         return machine.query(question)
 
-    def entries(self, shard: int, after: int, since: int) -> AsyncIterator[PastEntry]:
-        """Yield the committed entries of a shard's log with a version > ``after``, in order.
-
-        Entries decided before ``since``, µs, may be left out. LogTrimmed if they are gone.
-        """
-        return past_entries(self._link, shard_keys(shard), self._files, after, since)
+    async def entries(self, shard: int, part: PastRange) -> AsyncIterator[LogEntry]:
+        """Yield entries of a shard's log, in order. LogTrimmed if they are gone."""
+        async with log_reader(self._link, shard_keys(shard)) as reader:
+            async for entry in past_entries(reader, self._files, part):
+                yield entry
 
     async def catalogue_call(self, call: object) -> object:
         """As `submit`, on the catalogue."""

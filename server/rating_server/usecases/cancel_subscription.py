@@ -26,10 +26,10 @@ async def cancel_subscription(
 ) -> tuple[Subscription, bool]:
     """Cancel; return the subscription and whether the answer is a replay.
 
-    ``end_time`` is exclusive, µs, None for now; ``unread``: fields of the request whose value could
-    not be read. InvalidRequest with all faults. Failures SUBSCRIPTION_NOT_FOUND,
-    ALREADY_CANCELLED, NOT_SUBSCRIBED (the end is not after the start), PERIOD_FINALIZED,
-    REQUEST_ID_REUSED, and those of `recounted`.
+    ``end_time`` is exclusive, µs, None for now; by the start it makes the subscription void from
+    its start (S8.2). ``unread``: fields of the request whose value could not be read.
+    InvalidRequest with all faults. Failures SUBSCRIPTION_NOT_FOUND, ALREADY_CANCELLED,
+    OUT_OF_RANGE, PERIOD_FINALIZED, REQUEST_ID_REUSED, and those of `recounted`.
     """
     faults = [*request_id_violations(request_id), *customer_violations(customer, "name")]
     require(unread, faults)

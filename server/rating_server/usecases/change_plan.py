@@ -45,8 +45,8 @@ async def change_plan(
     The new plan has the billing period, currency and rounding of the present one, so that one
     statement can hold both parts (ADR 24). ``unread``: fields of the request whose value could not
     be read. InvalidRequest with all faults. Failures SUBSCRIPTION_NOT_FOUND, PLAN_NOT_FOUND,
-    BILLING_PERIOD_DIFFERS, CURRENCY_DIFFERS, ROUNDING_DIFFERS, HOURS_DIFFER (S5.5),
-    NOT_SUBSCRIBED, PERIOD_FINALIZED, REQUEST_ID_REUSED, and those of `recounted`.
+    BILLING_PERIOD_DIFFERS, CURRENCY_DIFFERS, ROUNDING_DIFFERS, HOURS_DIFFER (S5.5), ID_TAKEN
+    (S2.2), NOT_SUBSCRIBED, PERIOD_FINALIZED, REQUEST_ID_REUSED, and those of `recounted`.
     """
     require(unread, _violations(change, request_id))
     subscription = await get_subscription(context, change.customer, change.subscription_id)
@@ -83,11 +83,10 @@ async def change_plan(
             },
         )
 
-    answer = answered(
-        await recounted(context, change.customer, call_of),
-        customer=change.customer,
-        subscription_id=change.subscription_id,
-    )
+    given = await recounted(context, change.customer, call_of)
+    clash = {key: given.value[key] for key in ("id", "plan")} if given.reason == "ID_TAKEN" else {}
+    named = {"customer": change.customer, "subscription_id": change.subscription_id}
+    answer = answered(given, **named, **clash)
     return subscription_from_facts(answer.value), answer.replayed
 
 

@@ -10,7 +10,7 @@ from rating_core.catalog import Plan
 from rating_core.contract.facts import from_facts
 from rating_core.contract.usage import PlanRef
 from rating_core.instant import format_instant
-from rating_core.metering.calls import ControlAnswer
+from rating_core.metering.calls import Control, ControlAnswer
 from rating_core.metering.ledger_calls import ContractAnswer, GetContract, LedgerCall
 from rating_server.usecases.context import Context, reach
 from rating_server.usecases.control import answered
@@ -44,15 +44,22 @@ async def submit_contract_call(context: Context, call: LedgerCall) -> ControlAns
 
     Failures: the call's reasons, with what the answer says beside them as metadata.
     """
-    shard = context.shard(call.customer)
+    answer = await submit_with_plans(context, context.shard(call.customer), call)
+    named = {"customer": call.customer, "subscription_id": call.subscription_id}
+    more = {} if answer.ok else {key: _text(key, v) for key, v in answer.value.items()}
+    return answered(answer, **named, **more)
+
+
+async def submit_with_plans(context: Context, shard: int, call: Control) -> ControlAnswer:
+    """Return a shard's answer to a call, which finds the plans that it asks for on the shelf.
+
+    Failures: those of the store, and PLAN_NOT_FOUND.
+    """
     for _ in range(_TRIES):
         answer: ControlAnswer = await reach(context.store.submit(shard, call))
-        if answer.reason == "PLAN_NOT_LOADED":
-            await plan_on_shelf(context, from_facts(PlanRef, answer.value))
-            continue
-        named = {"customer": call.customer, "subscription_id": call.subscription_id}
-        more = {} if answer.ok else {key: _text(key, v) for key, v in answer.value.items()}
-        return answered(answer, **named, **more)
+        if answer.reason != "PLAN_NOT_LOADED":
+            return answer
+        await plan_on_shelf(context, from_facts(PlanRef, answer.value))
     raise _forgetful()
 
 

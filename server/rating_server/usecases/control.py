@@ -21,7 +21,7 @@ _MESSAGES = {
     "NOTHING_TO_CORRECT": "what came after the last period was finalised changes no amount",
     "GRANT_NOT_FOUND": "the subscription has no such grant",
     "ID_RESERVED": "this id is reserved",
-    "ID_TAKEN": "a charge or commitment of the plan has this id",
+    "ID_TAKEN": "two kinds of lines of the subscription would have this id",
     "AMOUNT_PRECISION": "the amount has more decimals than the plan's amounts",
     "UNKNOWN_CHARGE": "no plan of the subscription has such a charge",
     "OUT_OF_RANGE": "a value is out of range",

@@ -10,6 +10,7 @@ from decimal import Decimal
 from rating_core.catalog import Plan
 from rating_core.contract.facts import from_facts, to_facts
 from rating_core.contract.values import Grant, Promotion, PromotionKind
+from rating_core.instant import format_instant
 from rating_core.metering.account import Account
 from rating_core.metering.calls import Subscription
 from rating_core.metering.ledger_calls import CreateGrant, CreatePromotion, VoidGrant
@@ -109,15 +110,19 @@ async def list_grants(
 
 
 async def balances(context: Context, parent: Parent, time: int | None) -> list[Balance]:
-    """Return every grant of a subscription with its balance at ``time`` (µs, None: now) (S10.1).
+    """Return every grant that was made by ``time`` (µs, None: now) with its balance then (S10.1).
 
     Failure SUBSCRIPTION_NOT_FOUND.
     """
     subscription, account = await account_of(context, parent.customer, parent.subscription_id)
-    instant = context.now() if time is None else time
+    grants = list(account.grants.values())
+    # The log's clock may be ahead of this server's: what stands in the log was made by now.
+    instant = max([context.now(), *(g.create_time for g in grants)]) if time is None else time
     plan = await _plan(context, subscription)
     return [
-        _balance(subscription, account, grant, instant, plan) for grant in account.grants.values()
+        _balance(subscription, account, grant, instant, plan)
+        for grant in grants
+        if grant.create_time <= instant
     ]
 
 
@@ -126,7 +131,7 @@ async def get_balance(
 ) -> tuple[Decimal, str]:
     """Return what all grants, or one, can still pay at ``time`` (µs, None: now), and its currency.
 
-    Failures SUBSCRIPTION_NOT_FOUND, GRANT_NOT_FOUND.
+    Failures SUBSCRIPTION_NOT_FOUND, GRANT_NOT_FOUND, which a grant is before it was made.
     """
     if grant_id is not None:
         found = await _one(context, parent, grant_id, time)
@@ -187,7 +192,13 @@ async def _one(context: Context, parent: Parent, grant_id: str, time: int | None
     for balance in await balances(context, parent, time):
         if balance.grant.id == grant_id:
             return balance
-    raise Failure("GRANT_NOT_FOUND", f"no grant {grant_id}", id=grant_id)
+    _, account = await account_of(context, parent.customer, parent.subscription_id)
+    later = account.grants.get(grant_id)
+    if later is None:
+        raise Failure("GRANT_NOT_FOUND", f"no grant {grant_id}", id=grant_id)
+    made = format_instant(later.create_time)
+    text = f"no grant {grant_id} yet: it was made at {made}"
+    raise Failure("GRANT_NOT_FOUND", text, id=grant_id, create_time=made)
 
 
 async def _plan(context: Context, subscription: Subscription) -> Plan:

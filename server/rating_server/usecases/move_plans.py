@@ -10,18 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from typing import Any
 
 from rating_core.bands import plan_bands
+from rating_core.contract.usage import PlanRef
 from rating_core.metering.calls import ControlAnswer, MigratePlan
 from rating_core.metering.catalogue import FinishMove, ListMoves, StoredPlan
 from rating_core.metering.catalogue_calls import MOVE_AHEAD_US
+from rating_core.metering.subscription import STAYING
 from rating_server.ports import StoreError
 from rating_server.usecases.context import Context, reach
+from rating_server.usecases.contract_plans import submit_with_plans
 from rating_server.usecases.control import answered
 from rating_server.usecases.failure import Failure
 
 INTERVAL_S = 10.0
 """Seconds between two looks for moves that a server left unfinished."""
+
+_NAMED = 10
+"""Most subscriptions that a line of the server's log names."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,22 +75,36 @@ async def _move(context: Context, stored: StoredPlan) -> None:
         request_id=f"move:{stored.plan_id}@{stored.version}",
         asked=asked,
     )
+    context.shelf.put(PlanRef(stored.plan_id, stored.version), plan)
     shards = range(context.store.shard_count)
-    answers = await context.store.submit_all([(shard, call) for shard in shards])
+    answers = await _submit_all(context, call, list(shards))
     late = [s for s, answer in zip(shards, answers, strict=True) if _too_late(answer)]
     if late:
         # The servers were down when the time came: what is counted by now stays where it is.
         instant = context.now() + MOVE_AHEAD_US
         _log.warning("%s@%s: %s shards move later than planned", *asked.values(), len(late))
-        later = [(shard, replace(call, instant=instant)) for shard in late]
-        for shard, answer in zip(late, await context.store.submit_all(later), strict=True):
+        later = await _submit_all(context, replace(call, instant=instant), late)
+        for shard, answer in zip(late, later, strict=True):
             answers = [*answers[:shard], answer, *answers[shard + 1 :]]
     for answer in answers:
         if isinstance(answer, StoreError):
             raise Failure("STORE_UNAVAILABLE", f"the store did not answer: {answer}")
-        answered(answer, plan=stored.plan_id)
+        staying = answered(answer, plan=stored.plan_id).value.get(STAYING)
+        if staying:
+            # S2.2: a grant, a promotion or an earlier plan of theirs has the name of a line of it.
+            text = "%s@%s: %s subscriptions cannot move, as names of lines clash: %s"
+            _log.warning(text, *asked.values(), len(staying), staying[:_NAMED])
     finish = FinishMove(plan_id=stored.plan_id, version=stored.version)
     answered(await reach(context.store.catalogue_call(finish)), plan=stored.plan_id)
+
+
+async def _submit_all(context: Context, call: MigratePlan, shards: list[int]) -> list[Any]:
+    """Return the answers of shards, which find the plans that they ask for on the shelf."""
+    answers = [*await context.store.submit_all([(shard, call) for shard in shards])]
+    for place, answer in enumerate(answers):
+        if isinstance(answer, ControlAnswer) and answer.reason == "PLAN_NOT_LOADED":
+            answers[place] = await submit_with_plans(context, shards[place], call)
+    return answers
 
 
 def _too_late(answer: object) -> bool:

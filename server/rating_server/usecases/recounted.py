@@ -12,14 +12,13 @@ from collections.abc import Callable
 from rating_core.instant import format_instant
 from rating_core.metering.calls import Control, ControlAnswer, GetSubscriptions, RecountedParts
 from rating_core.metering.decide import FUTURE_US
-from rating_core.metering.entry import decode_body
 from rating_core.metering.parts import periods_from
-from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.recount import Recount
+from rating_core.metering.recount_reading import RecountReading
 from rating_core.metering.subscription import Contract, subscription_from_facts
 from rating_core.zone import ZoneTable
-from rating_server.ports import LogTrimmed
-from rating_server.usecases.context import Context, reach
+from rating_server.ports import LogTrimmed, PastRange, StoreError
+from rating_server.usecases.context import Context, failure_of_store, reach
+from rating_server.usecases.contract_plans import submit_with_plans
 from rating_server.usecases.failure import Failure
 
 _ATTEMPTS = 64
@@ -30,25 +29,26 @@ CallOf = Callable[[int | None, RecountedParts | None], Control]
 async def recounted(
     context: Context, customer: str, call_of: CallOf, zone: ZoneTable | None = None
 ) -> ControlAnswer:
-    """Submit a change, with the customer's records counted anew if it needs them.
+    """Submit a change, with the plans that it needs, and the records counted anew if it must.
 
     ``zone``: the table that the change brings. Failure LOG_TRIMMED, with the earliest instant,
     where the log no longer holds the records; CUSTOMER_BUSY where they come too fast.
     """
     shard = context.shard(customer)
-    answer: ControlAnswer = await reach(context.store.submit(shard, call_of(None, None)))
-    fold: Recount | None = None
-    wanted: object = None
+    answer = await submit_with_plans(context, shard, call_of(None, None))
+    reading: RecountReading | None = None
     for _ in range(_ATTEMPTS):
         if answer.reason != "RECOUNT_NEEDED":
             return answer
         instant, since = answer.value["instant"], answer.value["since"]
-        if fold is None or wanted != answer.value:
-            wanted = answer.value
-            contract = await _contract(context, customer, answer, zone)
-            fold = Recount(contract, since)
-        await _read(context, shard, fold, since - FUTURE_US, contract)
-        answer = await reach(context.store.submit(shard, call_of(instant, fold.parts())))
+        if reading is None or not reading.goes_on(answer.value):
+            reading = RecountReading(answer.value, await _contract(context, customer, answer, zone))
+        await _read(context, shard, reading, since - FUTURE_US)
+        recount = reading.parts()
+        if recount is None:
+            # P5: the log that was read is not the one that the shard stood on.
+            reading = None
+        answer = await submit_with_plans(context, shard, call_of(instant, recount))
     text = f"records of customer {customer} come faster than they can be counted anew"
     raise Failure("CUSTOMER_BUSY", text, customer=customer)
 
@@ -64,19 +64,19 @@ async def _contract(
     return tuple(subscription_from_facts(facts, zones) for facts in answer.value["contract"])
 
 
-async def _read(
-    context: Context, shard: int, fold: Recount, since: int, contract: Contract
-) -> None:
+async def _read(context: Context, shard: int, reading: RecountReading, since: int) -> None:
+    """Read on up to where the shard stood, or to where the log leads elsewhere."""
     try:
-        async for past in context.store.entries(shard, fold.version, since):
-            entry = decode_body(past.body)
-            if isinstance(entry, RecordsEntry):
-                fold.add(entry, past.version)
-            fold.passed(past.version)
+        part = PastRange(reading.version, reading.until, since)
+        async for entry in context.store.entries(shard, part):
+            if not reading.take(entry):
+                return
     except LogTrimmed as error:
         # The first period all of whose records the log still holds.
         known = error.earliest + FUTURE_US
-        periods = (p for one in contract for p in periods_from(one, known, known + 1))
+        periods = (p for one in reading.contract for p in periods_from(one, known, known + 1))
         earliest = format_instant(max((period.end for period in periods), default=known))
         text = f"the log no longer holds the records before; the earliest instant is {earliest}"
         raise Failure("LOG_TRIMMED", text, earliest_time=earliest) from error
+    except StoreError as error:
+        raise failure_of_store(error) from error

@@ -106,6 +106,12 @@ def test_refusals_say_what_is_wrong(client):
     assert [one.id for one in client.list_promotions("initech")] == ["p1"]
     client.create_grant("initech", "g3", "5")
     assert client.void_grant("initech", "g3").grant.balance == "0.00"
+    with pytest.raises(NotFound) as refused:
+        client.get_balance("initech", "g3", time=start)
+    assert refused.value.reason == "GRANT_NOT_FOUND"
+    assert refused.value.metadata["create_time"].endswith("Z")
+    assert list(client.list_grants("initech", time=start)) == []
+    assert client.get_balance("initech", time=start) == 0
 
 
 def test_the_same_request_again_is_answered_as_the_first_time(client):

@@ -21,6 +21,7 @@ def client(server):
             ("change-new", "2", "month"),
             ("change-week", "1", "week"),
             ("change-euro", "1", "month"),
+            ("change-extra", "1", "month"),
         ):
             made.create_plan(
                 {
@@ -30,7 +31,7 @@ def client(server):
                     "meters": [{"id": "change-calls", "aggregation": "sum"}],
                     "charges": [
                         {
-                            "id": "calls",
+                            "id": "extra" if plan_id == "change-extra" else "calls",
                             "meter": "change-calls",
                             "model": "per_unit",
                             "unit_price": price,
@@ -132,6 +133,19 @@ def test_a_cancelled_subscription_takes_no_more_and_another_may_follow(client):
     assert listed == ["main", "second"]
 
 
+def test_a_subscription_by_mistake_is_void(client):
+    """Cancelled by its start it holds nothing any more, and another takes its place."""
+    client.create_subscription("chg-9", "change-old", start_time=JANUARY)
+    count(client, "chg-9", 3)
+    made = client.cancel_subscription("chg-9", end_time=JANUARY - timedelta(days=1))
+    assert made.subscription.end_time.ToDatetime(UTC) == JANUARY
+    assert count(client, "chg-9", 4) == ["REJECTED"]
+    client.create_subscription("chg-9", "change-new", start_time=JANUARY, subscription_id="right")
+    assert count(client, "chg-9", 3, 4) == ["DUPLICATE", "ACCEPTED"]
+    assert used(client, "chg-9", 3) == 20
+    assert client.preview_statement("chg-9", JANUARY).total == 40
+
+
 def test_mistakes_get_their_reason(client):
     """What cannot be changed is refused with a reason, and nothing happens."""
     client.create_subscription("chg-4", "change-old", start_time=JANUARY)
@@ -147,6 +161,10 @@ def test_mistakes_get_their_reason(client):
     with pytest.raises(RatewrightError) as caught:
         client.change_plan("chg-4", "change-new", effective_time=JANUARY - timedelta(days=1))
     assert reason_of(caught) == "NOT_SUBSCRIBED"
+    client.create_grant("chg-4", "extra", "5")
+    with pytest.raises(RatewrightError) as caught:
+        client.change_plan("chg-4", "change-extra")
+    assert (reason_of(caught), caught.value.metadata["id"]) == ("ID_TAKEN", "extra")
     with pytest.raises(RatewrightError) as caught:
         client.cancel_subscription("chg-4", subscription_id="other")
     assert reason_of(caught) == "SUBSCRIPTION_NOT_FOUND"

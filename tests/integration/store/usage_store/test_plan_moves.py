@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from rating_core.metering.batch import shard_of
 from rating_core.metering.calls import GetSubscriptions, MigratePlan
 from rating_core.metering.catalogue import CreatePlan, ListMoves
 from rating_core.metering.catalogue_calls import MOVE_AHEAD_US
+from rating_server.store.usage_options import UsageStoreOptions
 from rating_server.store.usage_store import RedisUsageStore, system_clock
 from rating_server.usecases.choose_plan import choose_plan
 from rating_server.usecases.context import Context
+from rating_server.usecases.contract_plans import submit_with_plans
 from rating_server.usecases.create_plan import Times, create_plan
 from rating_server.usecases.create_subscription import NewSubscription, create_subscription
 from rating_server.usecases.move_plans import finish_moves
+from rating_server.usecases.plan_shelf import PlanShelf
 
 CUSTOMERS = ["c1", "c2", "c3", "c4"]
 AHEAD = 2 * MOVE_AHEAD_US
@@ -32,9 +36,11 @@ def plan(price: str) -> dict[str, Any]:
     }
 
 
-def context_of(store: RedisUsageStore) -> Context:
-    """Return the context of a server on a store."""
-    return Context(store, system_clock, {"USD": 2}.get)
+def server_on(options: UsageStoreOptions) -> tuple[RedisUsageStore, Context]:
+    """Return a server's adapter of a store, and its context, with one shelf of plans."""
+    shelf = PlanShelf()
+    store = RedisUsageStore(replace(options, plan_of=shelf.get))
+    return store, Context(store, system_clock, {"USD": 2}.get, shelf=shelf)
 
 
 async def versions(store: RedisUsageStore, customer: str) -> list[tuple[int, int]]:
@@ -54,9 +60,8 @@ def test_a_version_moves_standing_ones_in_all_shards(store, options, serving) ->
     """Those who stand there, and those who come later; not those with prices of their own."""
 
     async def scenario() -> None:
-        one = RedisUsageStore(options(store.url))
+        one, context = server_on(options(store.url))
         async with serving(one):
-            context = context_of(one)
             await create_plan(context, plan("1"), Times(), "")
             for customer in CUSTOMERS:
                 await subscribe(context, customer)
@@ -79,9 +84,9 @@ def test_what_a_server_left_unfinished_another_finishes(store, options, serving)
     """A crash after the catalogue's entry, or after some shards, delays the move only."""
 
     async def scenario() -> None:
-        one, two = RedisUsageStore(options(store.url)), RedisUsageStore(options(store.url))
+        one, context = server_on(options(store.url))
+        two, other = server_on(options(store.url))
         async with serving(one, two):
-            context = context_of(one)
             published = await create_plan(context, plan("1"), Times(), "")
             for customer in CUSTOMERS:
                 await subscribe(context, customer)
@@ -96,8 +101,8 @@ def test_what_a_server_left_unfinished_another_finishes(store, options, serving)
                 request_id="move:api@2",
                 asked={"plan_id": "api", "version": 2},
             )
-            assert (await one.submit(0, first)).ok  # type: ignore[attr-defined]
-            await finish_moves(context_of(two))
+            assert (await submit_with_plans(context, 0, first)).ok
+            await finish_moves(other)
             assert await one.catalogue_ask(ListMoves()) == ()
             for customer in CUSTOMERS:
                 assert (await versions(one, customer))[1:] == [(when, 2)]

@@ -21,12 +21,12 @@ import redis
 from numpy.typing import NDArray
 
 from benchmarks.ingest_load import subscribe
-from benchmarks.local_server import running_server
+from benchmarks.local_server import memory_bytes, running_server
 from benchmarks.measure import Row
 from rating_client import Client, UsageColumns
 
 CUSTOMERS = 100_000
-GROWTH = (10_000, 30_000)
+GROWTH = (10_000, 30_000, 100_000, 300_000)
 METERS = ("requests", "tokens", "storage")
 PRICES = {"requests": Decimal("0.002"), "tokens": Decimal("0.00003"), "storage": Decimal("0.01")}
 PLAN = {
@@ -45,6 +45,7 @@ _CENT = Decimal("0.01")
 _LOOPED = 5_000
 _MOST = 1_000_000
 _PATIENCE_S = 120.0
+"""For each 100,000 customers."""
 
 
 def run(rows: int = CUSTOMERS) -> Iterator[Row]:
@@ -72,14 +73,15 @@ def _measure(folder: Path, customers: int) -> Iterator[Row]:
             totals.update(zip(chunk.customers, chunk.totals, strict=True))
         taken = time.perf_counter() - began
         spent = {name: value - cpu[name] for name, value in server.cpu_seconds().items()}
+        memory = {"server": memory_bytes(server.pid), "store": memory_bytes(server.store_pid)}
     if len(totals) != customers or any(totals[name] != cents for name, cents in looped.items()):
         raise SystemExit("statements and the loop's totals differ")
     case = f"statements/{customers}-customers-3-charges"
     yield _row(case, "hgetall-decimal", per_s, 1.0)
     ours = customers / taken
-    yield _row(case, "ratewright", ours, ours / per_s) | {
-        f"{name}_cpu_s": round(value, 2) for name, value in spent.items()
-    }
+    row = _row(case, "ratewright", ours, ours / per_s)
+    row |= {f"{name}_cpu_s": round(value, 2) for name, value in spent.items()}
+    yield row | {f"{name}_mb": round(value / 1e6) for name, value in memory.items()}
 
 
 def _row(case: str, engine: str, per_s: float, ratio: float) -> Row:
@@ -136,7 +138,9 @@ def _loop(store: redis.Redis, customers: int) -> tuple[dict[str, int], float]:
     Folding takes the store's time: neither engine is measured beside it.
     """
     keys: dict[str, bytes] = {}
-    expires = time.monotonic() + _PATIENCE_S
+    expires = time.monotonic() + _PATIENCE_S * max(1.0, customers / 100_000)
+    while store.dbsize() < customers and time.monotonic() < expires:
+        time.sleep(0.2)
     while True:
         for key in store.scan_iter(match="rw:*:c:*", count=10_000):
             keys[key.rpartition(b":c:")[2].partition(b":")[0].decode()] = key

@@ -17,7 +17,7 @@ change. A row of ``cold`` is touched by other meters than sum and count only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,19 +174,20 @@ class Cells:
         """Make room for ``count`` cells."""
         self.rows = grown(self.rows, count)
 
-    def dump(self, count: int) -> tuple[dict[str, Any], Arrays]:
-        """Return document and arrays of the first ``count`` cells, for a snapshot (P10)."""
+    def take(self, count: int) -> tuple[Callable[[], dict[str, Any]], Arrays]:
+        """Return document, to be made later, and arrays of the first ``count`` cells (P10)."""
         texts, arrays = self.values.dump()
-        document = {
-            "orders": [[cell, order.hex()] for cell, order in self.orders.items()],
-            "texts": texts,
-        }
+        orders = list(self.orders.items())
+
+        def document() -> dict[str, Any]:
+            return {"orders": [[cell, order.hex()] for cell, order in orders], "texts": texts}
+
         cold = min(count, self._cold.shape[0])
         held = {"rows": self.rows[:count], "cold": self._cold[:cold], "heads": self._heads[:cold]}
         return document, arrays | held
 
     def load(self, document: dict[str, Any], arrays: Arrays) -> None:
-        """Take what `dump` gave, into an empty table."""
+        """Take what `take` gave, into an empty table."""
         self.rows = grown(arrays["rows"], 16)
         self._cold, self._heads = arrays["cold"], arrays["heads"]
         self.orders = {cell: bytes.fromhex(order) for cell, order in document["orders"]}

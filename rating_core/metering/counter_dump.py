@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,18 @@ from rating_core.catalog import Aggregation
 from rating_core.metering.cells import grown
 from rating_core.metering.counter_table import CounterTable
 from rating_core.metering.records_entry import EntryMeter
-from rating_core.metering.snapshot import Arrays, pack_state, unpack_state
+from rating_core.metering.snapshot import Arrays, Taken, take_state, unpack_state
 
 
 def dump_counters(table: CounterTable) -> bytes:
     """Return the section of a snapshot that holds all counters."""
-    words = table.words
-    document: dict[str, Any] = {
-        "meters": [meter.to_json() for meter in words.meters],
-        "dimension_sets": table.dimension_sets,
-        "band_charges": [[row, *charges] for row, charges in table.band_charges.items()],
-    }
+    return take_counters(table)()
+
+
+def take_counters(table: CounterTable) -> Taken:
+    """Take all counters for a snapshot, to be encoded later."""
+    meters, dimension_sets = list(table.words.meters), list(table.dimension_sets)
+    band_charges = list(table.band_charges.items())
     arrays: Arrays = {
         "part_keys": table.part_table.keys(),
         "series_keys": table.series_table.keys(),
@@ -28,13 +30,23 @@ def dump_counters(table: CounterTable) -> bytes:
         "parts": table.parts[: table.part_table.count],
         "bands": table.bands[: table.band_count],
     }
+    documents: dict[str, Callable[[], Any]] = {}
     for name, cells, count in (
         ("series", table.series, table.series_table.count),
         ("buckets", table.buckets, table.bucket_table.count),
     ):
-        document[name], held = cells.dump(count)
+        documents[name], held = cells.take(count)
         arrays |= {f"{name}_{part}": array for part, array in held.items()}
-    return pack_state(document, arrays)
+
+    def document() -> dict[str, Any]:
+        return {
+            "meters": [meter.to_json() for meter in meters],
+            "dimension_sets": dimension_sets,
+            "band_charges": [[row, *charges] for row, charges in band_charges],
+            **{name: made() for name, made in documents.items()},
+        }
+
+    return take_state(document, arrays)
 
 
 def load_counters(table: CounterTable, section: bytes) -> None:

@@ -36,7 +36,7 @@ from rating_core.metering.entry import ControlEntry
 from rating_core.metering.key_table import ABSENT, KeyTable
 from rating_core.metering.keyed_hash import HashKey
 from rating_core.metering.plain_contracts import PlainContracts
-from rating_core.metering.snapshot import pack_state, unpack_state
+from rating_core.metering.snapshot import Taken, take_state, unpack_state
 from rating_core.metering.subscription import (
     CANCEL_SUBSCRIPTION,
     CHANGE_PLAN,
@@ -197,23 +197,25 @@ class Directory:
         self._rows[number + 1] = row
         self.plain.place(number, held, [self.subscriptions[n] for n in held])
 
-    def dump(self) -> bytes:
-        """Return all of it as the section of a snapshot (P10)."""
-        settings = self.settings
-        document = {
-            "settings": asdict(settings) if settings.configured else None,
-            "subscriptions": [subscription_facts(s) for s in self.subscriptions],
-            "zones": [zone.to_facts() for zone in self.zones.values()],
-            "moves": self.moves,
-            "requests": [
-                [name, fingerprint, answer.value]
-                for name, (fingerprint, answer) in self.requests.items()
-            ],
-        }
-        return pack_state(document, {"closed": self.closed[: len(self.subscriptions)]})
+    def take(self) -> Taken:
+        """Take all of it for a snapshot (P10), to be encoded later."""
+        settings, subscriptions = self.settings, list(self.subscriptions)
+        zones, moves = list(self.zones.values()), list(self.moves)
+        requests = list(self.requests.items())
+
+        def document() -> dict[str, Any]:
+            return {
+                "settings": asdict(settings) if settings.configured else None,
+                "subscriptions": [subscription_facts(s) for s in subscriptions],
+                "zones": [zone.to_facts() for zone in zones],
+                "moves": moves,
+                "requests": [[name, known[0], known[1].value] for name, known in requests],
+            }
+
+        return take_state(document, {"closed": self.closed[: len(subscriptions)]})
 
     def load(self, section: bytes) -> None:
-        """Take what `dump` gave, into an empty directory."""
+        """Take what `take` gave, into an empty directory."""
         document, arrays = unpack_state(section)
         if document["settings"] is not None:
             self.settings = Settings(**document["settings"])

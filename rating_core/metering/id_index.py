@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rating_core.errors import IdsDamaged, SnapshotInvalid
 from rating_core.metering.id_run import read_run
 from rating_core.metering.id_segment import IdSegment, SegmentKey
-from rating_core.metering.snapshot import pack_state, unpack_state
+from rating_core.metering.snapshot import Taken, take_state, unpack_state
 from rating_core.period import DAY_US
 
 _SEGMENTS_PER_WINDOW = 8
@@ -108,22 +108,22 @@ class IdIndex:
 
     # --- snapshots -------------------------------------------------------------------------------
 
-    def dump(self) -> tuple[bytes, dict[str, bytes]]:
-        """Return the section of a snapshot, and its parts: runs as in log-format.md (P10).
+    def take(self) -> tuple[Taken, dict[str, Taken]]:
+        """Take the section of a snapshot, and its parts: runs as in log-format.md (P10).
 
-        What was closed gives the same bytes each time, so its part is not written again. A part may
-        be any buffer.
+        Both to be encoded later: what is open is copied now. What was closed gives the same bytes
+        each time, so its part is not written again. A part may be any buffer.
         """
         facts, parts = [], {}
         for segment in self._segments.values():
             facts.append([*segment.key, segment.last_acceptance])
-            for serial, run in enumerate(segment.exported()):
-                parts[f"ids-{segment.key[0]}-{segment.key[1]}-{serial}"] = run.content
+            for serial, part in enumerate(segment.exported()):
+                parts[f"ids-{segment.key[0]}-{segment.key[1]}-{serial}"] = part
         document = {"forgotten": self.forgotten, "count": self.count, "segments": facts}
-        return pack_state(document, {}), parts
+        return take_state(lambda: document, {}), parts
 
     def load(self, section: bytes, parts: Mapping[str, bytes]) -> None:
-        """Take what `dump` gave, into an empty index; SnapshotInvalid if an id is missing.
+        """Take what `take` gave, into an empty index; SnapshotInvalid if an id is missing.
 
         Parts are not copied: they become the index's runs.
         """

@@ -230,6 +230,23 @@ def read_run(
         raise IdsDamaged(f"a run of ids cannot be read: {error}") from error
 
 
+class IdRows:
+    """The ids of a table as they are now, while the table goes on changing: an `IdSource`."""
+
+    def __init__(self, source: IdSource) -> None:
+        self._rows = all_rows(source)
+        self.count = source.count
+
+    def rows_between(self, least: int, most: int) -> NDArray[np.uint64]:
+        """Return the slots, in order, whose first words are in [least, most]."""
+        words = self._rows[:, 0]
+        first = int(np.searchsorted(words, np.uint64(least), "left"))
+        return self._rows[first : int(np.searchsorted(words, np.uint64(most), "right"))]
+
+    def check(self) -> None:
+        """Memory of our own is not checked; runs are."""
+
+
 def merged_run(sources: Sequence[IdSource], segment: tuple[int, int]) -> IdRun:
     """Return the run of all ids of ``sources``, in memory."""
     content = bytearray(RunLayout(sum(source.count for source in sources)).size)

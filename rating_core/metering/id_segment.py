@@ -7,17 +7,27 @@ and runs, in memory or in files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_core.metering.id_run import IdRun, all_rows, merged_run
+from rating_core.metering.id_run import Buffer, IdRows, IdRun, all_rows, merged_run
 from rating_core.metering.id_table import IdTable
+from rating_core.metering.snapshot import Taken
 
 SegmentKey = tuple[int, int]
 """Length of the stretch in days, and its number since 1970; (0, 0) where nothing expires."""
 
 _MOST_RUNS = 4
+
+
+def _content(run: IdRun) -> Buffer:
+    return run.content
+
+
+def _content_of(table: IdTable | IdRows, key: SegmentKey) -> Buffer:
+    return merged_run([table], key).content
 
 
 class IdSegment:
@@ -87,10 +97,14 @@ class IdSegment:
         if len(resident) > _MOST_RUNS:
             self.exchange(resident, merged_run(resident, self.key))
 
-    def exported(self) -> list[IdRun]:
-        """Return all ids as runs; runs that are here already are returned themselves."""
-        tables = [piece for piece in (*self.sealed, self.table) if piece.count]
-        return [*self.runs, *(merged_run([table], self.key) for table in tables)]
+    def exported(self) -> list[Taken]:
+        """Take all ids as contents of runs, to be made later; runs that are here are theirs."""
+        tables: list[IdTable | IdRows] = [*self.sealed]
+        tables += [IdRows(self.table)] if self.table.count else []
+        return [
+            *(partial(_content, run) for run in self.runs),
+            *(partial(_content_of, table, self.key) for table in tables),
+        ]
 
     def rows(self) -> NDArray[np.uint64]:
         """Return the slots of all ids in order, uint64[count, 2]."""

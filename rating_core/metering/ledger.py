@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from rating_core.contract.facts import from_facts, to_facts
@@ -24,7 +25,7 @@ from rating_core.metering.account import (
 from rating_core.metering.booked_rows import BookedRows, chunk_of
 from rating_core.metering.entry import ControlEntry
 from rating_core.metering.key_table import ABSENT
-from rating_core.metering.snapshot import pack_state, unpack_state
+from rating_core.metering.snapshot import Taken, take_state, unpack_state
 
 Key = tuple[str, str]
 """Customer and subscription id."""
@@ -73,14 +74,22 @@ class Ledger:
 
     def dump(self) -> bytes:
         """Return all of it as the section of a snapshot (P10); equal where ledgers are equal."""
-        document = {
-            "accounts": [[*key, _account_facts(one)] for key, one in sorted(self.accounts.items())],
-            "rows": self.rows.document(),
-        }
-        return pack_state(document, self.rows.arrays())
+        return self.take()()
+
+    def take(self) -> Taken:
+        """Take all of it for a snapshot, to be encoded later."""
+        accounts = [(key, account.copy()) for key, account in self.accounts.items()]
+        rows = self.rows.document()
+
+        def document() -> dict[str, Any]:
+            accounts.sort(key=itemgetter(0))
+            facts = [[*key, _account_facts(account)] for key, account in accounts]
+            return {"accounts": facts, "rows": rows}
+
+        return take_state(document, self.rows.arrays())
 
     def load(self, section: bytes) -> None:
-        """Take what `dump` gave, into an empty ledger."""
+        """Take what `take` gave, into an empty ledger."""
         document, arrays = unpack_state(section)
         for customer, subscription_id, facts in document["accounts"]:
             self.accounts[customer, subscription_id] = _account_from_facts(facts)

@@ -7,7 +7,7 @@ and refused records, so that a resend gets the statuses of its first try. Batche
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rating_core.errors import LogCorrupt
 from rating_core.metering.batch import RecordStatus
-from rating_core.metering.snapshot import pack_state, unpack_state
+from rating_core.metering.snapshot import Taken, take_state, unpack_state
 from rating_core.units import INT64_MAX
 
 SEQUENCES_MAX = 1024
@@ -183,22 +183,27 @@ class Producers:
 
     def document(self) -> list[object]:
         """Return all of it as JSON values, in one order: what digest and snapshot hold."""
-        return [
-            [name, p.epoch, p.mark, [p.batches[s].to_json() for s in sorted(p.batches)]]
-            for name, p in sorted(self._producers.items())
-        ]
+        return _document(self._producers)
 
-    def dump(self) -> bytes:
-        """Return all of it as the section of a snapshot (P10)."""
-        return pack_state(self.document(), {})
+    def take(self) -> Taken:
+        """Take all of it for a snapshot (P10), to be encoded later."""
+        held = {n: _Producer(p.epoch, p.mark, dict(p.batches)) for n, p in self._producers.items()}
+        return take_state(lambda: _document(held), {})
 
     def load(self, section: bytes) -> None:
-        """Take what `dump` gave, into an empty state."""
+        """Take what `take` gave, into an empty state."""
         document, _ = unpack_state(section)
         for name, epoch, mark, batches in document:
             facts = [ProducerFact.from_json(batch) for batch in batches]
             known = {fact.sequence: fact for fact in facts}
             self._producers[name] = _Producer(epoch, mark, known)
+
+
+def _document(producers: Mapping[str, _Producer]) -> list[object]:
+    return [
+        [name, p.epoch, p.mark, [p.batches[s].to_json() for s in sorted(p.batches)]]
+        for name, p in sorted(producers.items())
+    ]
 
 
 class ProducerView:

@@ -20,7 +20,7 @@ from rating_core.metering.calls import (
     GetCounters,
     canonical_json,
 )
-from rating_core.metering.counter_dump import dump_counters, load_counters
+from rating_core.metering.counter_dump import load_counters, take_counters
 from rating_core.metering.counters import Counters
 from rating_core.metering.directory import Directory, DirectoryView
 from rating_core.metering.id_index import IdIndex
@@ -30,7 +30,7 @@ from rating_core.metering.parts import period_at
 from rating_core.metering.producers import Producers
 from rating_core.metering.row_keys import customer_part_key
 from rating_core.metering.series_state import counters_of
-from rating_core.metering.snapshot import Snapshot
+from rating_core.metering.snapshot import Encoded, Snapshot, Taken
 
 KIND = "usage"
 _KEY_PROBE = "ratewright snapshot"
@@ -139,17 +139,20 @@ def buckets_answer(question: GetBuckets, folds: Folds, version: int, token: byte
 
 
 def take_snapshot(version: int, token: bytes, now: int, folds: Folds) -> Snapshot:
-    """Return the snapshot of committed folds at (version, token) (P10)."""
-    ids, parts = folds.ids.dump()
-    sections = {
-        "key": _key_probe(folds.hash_key),
-        "directory": folds.directory.dump(),
-        "counters": dump_counters(folds.counters),
+    """Return the snapshot of committed folds at (version, token) (P10).
+
+    What changes is copied; it is encoded when it is read, wherever that is.
+    """
+    ids, parts = folds.ids.take()
+    sections: dict[str, Taken] = {
+        "key": partial(_key_probe, folds.hash_key),
+        "directory": folds.directory.take(),
+        "counters": take_counters(folds.counters),
         "ids": ids,
-        "producers": folds.producers.dump(),
-        "ledger": folds.ledger.dump(),
+        "producers": folds.producers.take(),
+        "ledger": folds.ledger.take(),
     }
-    return Snapshot(KIND, version, token, now, sections, parts)
+    return Snapshot(KIND, version, token, now, Encoded(sections), Encoded(parts))
 
 
 def restored_folds(snapshot: Snapshot, hash_key: HashKey) -> Folds:

@@ -5,6 +5,9 @@ sections of one file; large ones, such as the id index, are parts: immutable pie
 SHA-256 of their content, so that a piece that has not changed is not written again. The format is
 described in docs/reference/log-format.md. What does not fit raises SnapshotInvalid; whoever reads
 then takes an older snapshot, or the log.
+
+Taking one is copying: what is in a state that goes on changing is copied, and encoded when it is
+asked for, which may be in another thread (`Encoded`).
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +35,38 @@ _DTYPES = ("|u1", "<u2", "<u4", "<u8", "<i4", "<i8")
 _READ_ERRORS = (LookupError, TypeError, ValueError, OverflowError, RecursionError, struct.error)
 
 Arrays = dict[str, NDArray[Any]]
+Taken = Callable[[], bytes]
+"""Encodes what was taken of a fold; nothing that it refers to changes any more."""
+
+
+class Encoded(Mapping[str, bytes]):
+    """Sections or parts of a snapshot, each encoded when it is first asked for, in any one thread.
+
+    Equal to any mapping with the same bytes.
+    """
+
+    def __init__(self, taken: Mapping[str, Taken]) -> None:
+        self._taken = taken
+        self._made: dict[str, bytes] = {}
+
+    def __getitem__(self, name: str) -> bytes:
+        """Return the bytes of one; LookupError."""
+        if name not in self._made:
+            self._made[name] = self._taken[name]()
+        return self._made[name]
+
+    @property
+    def made(self) -> frozenset[str]:
+        """The names of those that were encoded already."""
+        return frozenset(self._made)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, in order; nothing is encoded."""
+        return iter(self._taken)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +169,15 @@ def _opened(data: bytes) -> tuple[dict[str, Any], bytes, int]:
     if not isinstance(header, dict):
         raise SnapshotInvalid("snapshot has no header")
     return header, whole, start
+
+
+def take_state(document: Callable[[], object], arrays: Mapping[str, NDArray[Any]]) -> Taken:
+    """Return what packs a fold's state as it is now: arrays are copied.
+
+    ``document`` returns the rest; what it refers to must not change.
+    """
+    held = {name: array.copy() for name, array in arrays.items()}
+    return lambda: pack_state(document(), held)
 
 
 def pack_state(document: object, arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -132,7 +132,7 @@ class UniqueValues:
     def dump(self) -> tuple[list[str], Arrays]:
         """Return the texts, and keys and columns of all values, for a snapshot (P10)."""
         held = self._values[: self._table.count]
-        return self._texts, {"value_keys": self._table.keys(), "values": held}
+        return list(self._texts), {"value_keys": self._table.keys(), "values": held}
 
     def load(self, texts: list[str], arrays: Arrays) -> None:
         """Take what `dump` gave, into an empty table."""

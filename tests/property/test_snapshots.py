@@ -143,13 +143,18 @@ def digest(machine):
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_restored_snapshot_has_the_digest_of_its_machine(seed):
-    """restore(snapshot(m)) decides as m, and goes on as m: whatever came before and comes after."""
+    """restore(snapshot(m)) decides as m, and goes on as m: whatever came before and comes after.
+
+    A snapshot is encoded when it is read; what was committed since is not in it.
+    """
     history = History(seed)
     for _ in range(history.random.randrange(0, 25)):
         history.step()
     original = history.shard
     restored = UsageShard(KEY, METERS.get)
-    restored.restore(through_bytes(original.query(TakeSnapshot())))
+    late = original.query(TakeSnapshot())
+    early = original.query(TakeSnapshot())
+    restored.restore(through_bytes(early))
     assert (restored.version, restored.token, restored.now) == (
         original.version,
         original.token,
@@ -167,6 +172,9 @@ def test_a_restored_snapshot_has_the_digest_of_its_machine(seed):
         restored.apply(body, now, version, version.to_bytes(16, "big"))
     assert digest(restored) == digest(original)
     assert digest(through_state(restored)) == digest(original)
+    assert not late.sections.made | late.parts.made
+    assert encode_snapshot(late) == encode_snapshot(early)
+    assert late.parts == early.parts
 
 
 def through_state(machine):

@@ -20,7 +20,7 @@ from rating_core.metering.ledger_calls import (
 )
 from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.shard import RecordCall, StateDigest, UsageShard
-from rating_core.metering.snapshot import TakeSnapshot
+from rating_core.metering.snapshot import TakeSnapshot, encode_snapshot
 from rating_core.metering.statement_entry import entry_facts
 
 START = 1_767_225_600_000_000  # 2026-01-01T00:00Z
@@ -206,6 +206,18 @@ def test_bulk_entries_recover_and_keep_in_snapshots():
     assert len(digests) == 1
     account = restored.query(GetAccount("c1", "main", NOW)).account
     assert account.statements == server.account("c1").statements
+
+
+def test_what_is_booked_later_is_not_in_a_snapshot():
+    """A snapshot that is encoded after statements and grants were booked has none of them (P10)."""
+    server = filled()
+    early, late = (server.shard.query(TakeSnapshot()) for _ in range(2))
+    wanted = encode_snapshot(early)
+    finalize_all(server)
+    grant = Grant("g2", Decimal(1), GrantKind.BONUS, START)
+    assert server.call(CreateGrant(customer="c3", grant=grant)).ok
+    assert encode_snapshot(late) == wanted
+    assert encode_snapshot(server.shard.query(TakeSnapshot())) != wanted
 
 
 def test_a_plan_that_is_not_at_hand_is_named():

@@ -14,6 +14,7 @@ from rating_core.metering.archive import paths_to
 from rating_core.metering.entry import decode_envelope
 from rating_core.metering.protocol import LogEntry
 from rating_core.metering.shard import UsageShard
+from rating_server.background import fold_in_thread
 from rating_server.ports import HistoryTrimmed, LogTrimmed, PastRange, Until
 from rating_server.store.log_reader import LogReader
 from rating_server.store.whole_log import whole_log
@@ -53,14 +54,18 @@ async def past_machine(
 
     HistoryTrimmed where log and archive do not reach back to the first entry.
     """
+
+    def take(entry: LogEntry) -> bool:
+        envelope = decode_envelope(entry.entry)
+        if until.before is not None and entry.version >= until.before:
+            return False
+        if until.instant is not None and envelope.now > until.instant:
+            return False
+        machine.apply_of(customer, envelope.body, envelope.now, entry.version)
+        return True
+
     try:
-        async for entry in whole_log(reader, files):
-            envelope = decode_envelope(entry.entry)
-            if until.before is not None and entry.version >= until.before:
-                break
-            if until.instant is not None and envelope.now > until.instant:
-                break
-            machine.apply_of(customer, envelope.body, envelope.now, entry.version)
+        await fold_in_thread(whole_log(reader, files), take)
     except LogCorrupt as error:
         raise HistoryTrimmed(str(error)) from error
     return machine

@@ -7,6 +7,7 @@ meanwhile are read too, and it is tried again: the shard takes only what is up t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from rating_core.instant import format_instant
@@ -16,6 +17,7 @@ from rating_core.metering.parts import periods_from
 from rating_core.metering.recount_reading import RecountReading
 from rating_core.metering.subscription import Contract, subscription_from_facts
 from rating_core.zone import ZoneTable
+from rating_server.background import fold_in_thread
 from rating_server.ports import LogTrimmed, PastRange, StoreError
 from rating_server.usecases.context import Context, failure_of_store, reach
 from rating_server.usecases.contract_plans import submit_with_plans
@@ -44,7 +46,7 @@ async def recounted(
         if reading is None or not reading.goes_on(answer.value):
             reading = RecountReading(answer.value, await _contract(context, customer, answer, zone))
         await _read(context, shard, reading, since - FUTURE_US)
-        recount = reading.parts()
+        recount = await asyncio.to_thread(reading.parts)
         if recount is None:
             # P5: the log that was read is not the one that the shard stood on.
             reading = None
@@ -68,9 +70,7 @@ async def _read(context: Context, shard: int, reading: RecountReading, since: in
     """Read on up to where the shard stood, or to where the log leads elsewhere."""
     try:
         part = PastRange(reading.version, reading.until, since)
-        async for entry in context.store.entries(shard, part):
-            if not reading.take(entry):
-                return
+        await fold_in_thread(context.store.entries(shard, part), reading.take)
     except LogTrimmed as error:
         # The first period all of whose records the log still holds.
         known = error.earliest + FUTURE_US

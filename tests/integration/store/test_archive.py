@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import threading
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rating_core.metering.catalogue import CreateMeter
 from rating_core.metering.protocol import Trim, TrimReply
 from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.shard import CreateSubscription, RecordCall, StateDigest
+from rating_core.metering.snapshot import Encoded, Snapshot
 from rating_server.ports import StoreRefused, Window
 from rating_server.store.adapter import LinkOptions, dial
 from rating_server.store.archive_files import ArchiveFiles
@@ -125,6 +127,40 @@ async def folded(store, shards=range(SHARDS)) -> None:
             await asyncio.sleep(0.05)
         else:
             raise AssertionError("F does not reach the head")
+
+
+class WatchedFiles(ArchiveFiles):
+    """Files that note in which thread, and how far encoded, snapshots come to be written."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.seen: list[tuple[threading.Thread, frozenset[str]]] = []
+
+    def write_snapshot(self, log: str, snapshot: Snapshot) -> bool:
+        assert isinstance(snapshot.sections, Encoded)
+        assert isinstance(snapshot.parts, Encoded)
+        made = snapshot.sections.made | snapshot.parts.made
+        self.seen.append((threading.current_thread(), made))
+        return super().write_snapshot(log, snapshot)
+
+
+def test_snapshots_are_encoded_off_the_event_loop(store, tmp_path) -> None:
+    """The session only copies: nothing of a snapshot is encoded before a thread writes it."""
+    files = WatchedFiles((tmp_path / "archive").as_uri())
+
+    async def scenario() -> None:
+        async with serving(store.url, files.place) as server:
+            await prepare(server)
+            await send(server, rows_of(200, seed=1))
+            await folded(store)
+            for archiver in archivers(server, store.url, files):
+                assert (await archiver.round(NOW)).problem == ""
+            assert len(files.seen) == SHARDS
+            for thread, made in files.seen:
+                assert thread is not threading.current_thread()
+                assert not made
+
+    asyncio.run(scenario())
 
 
 def test_what_is_archived_leaves_the_store_and_stays_known(store, tmp_path) -> None:

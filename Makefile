@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
+# One worker more than cores: a quarter of the tests' time is waiting for processes.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .PHONY: help demo test lint types protos bench bench-results bench-kernels wheel-check clean
 
@@ -24,7 +26,7 @@ demo: $(STAMP) ## Run the main job end to end on the embedded store: a month of 
 	$(BIN)/ratewright demo
 
 test: $(STAMP) ## Run all tests (they start and stop their own servers and stores)
-	$(BIN)/python -m pytest -q -n auto --dist loadscope --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 lint: $(STAMP) ## Style, import contracts, proto lint, stub drift
 	$(BIN)/ruff check .

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Tests start a hundred processes: modules that are compiled once save each half a second."""
 LONG_FIRST = "tests/simulation/"
 """Few tests, each of them long: begun last, they would leave a core idle at the end."""
 

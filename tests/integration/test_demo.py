@@ -43,6 +43,11 @@ def _demo(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _complaints(errors: str) -> str:
+    """Return what stands on standard error besides why the start takes long, on a slow machine."""
+    return errors.replace("compiling the kernels, once (a minute or two)\n", "")
+
+
 def _processes_in(directory: Path) -> list[str]:
     """Return the command lines of all processes that name the directory."""
     found = []
@@ -59,7 +64,7 @@ def _processes_in(directory: Path) -> list[str]:
 def test_generated_month(tmp_path: Path) -> None:
     """A generated month agrees for every customer, resends are duplicates, nothing is left."""
     done = _demo(tmp_path, "--records", "40000", "--customers", "60", "--seed", "7")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, _complaints(done.stderr)) == (0, "")
     assert "40,000 records of 60 customers in January 2025" in done.stdout
     assert "streamed 40,000 records in 5 batches: 40,000 ACCEPTED" in done.stdout
     assert "resent 1 of 5 batches: 8,192 DUPLICATE" in done.stdout
@@ -70,18 +75,18 @@ def test_generated_month(tmp_path: Path) -> None:
 
 def test_ended_demo_leaves_nothing(tmp_path: Path) -> None:
     """SIGTERM in the middle of the run stops server and store and removes their files."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "rating_server.cli.entry", "demo", "--customers", "20"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    assert process.stdout is not None
-    assert any("subscribed 20 customers" in line for line in process.stdout)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, "")
+    ) as process:
+        assert process.stdout is not None
+        assert any("subscribed 20 customers" in line for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=120)
+    assert (process.returncode, _complaints(errors)) == (130, "")
     assert list(tmp_path.iterdir()) == []
     assert _processes_in(tmp_path) == []
 
@@ -102,7 +107,7 @@ def test_own_file(tmp_path: Path) -> None:
         *["--meter", "calls", "--meter", "gigabytes=size"],
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines() == [
+    assert _complaints(done.stderr).splitlines() == [
         f"ratewright: {tmp_path}/calls.csv: row 61: at: expected an ISO 8601 time, got 'never'",
         "ratewright: row 62: REJECTED QUANTITY_OUT_OF_RANGE (customer u1)",
     ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -43,15 +43,19 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_help_is_fast() -> None:
-    """The best of three `--help` takes less than 0.4 s."""
-    best = min(_seconds([*MODULE, "--help"]) for _ in range(3))
+    """The best of three `--help` takes less than 0.4 s of processor time.
+
+    Time on the clock would be that of whatever else the machine does.
+    """
+    best = min(_processor_seconds([*MODULE, "--help"]) for _ in range(3))
     assert best < 0.4
 
 
-def _seconds(command: list[str]) -> float:
-    started = time.perf_counter()
+def _processor_seconds(command: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, capture_output=True, check=True, timeout=60)
-    return time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize("missing", ["click", "numba", "yaml"])

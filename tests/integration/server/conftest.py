@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from ratewright.v1 import (
 from ratewright.v1 import customer_service_pb2 as customers
 from ratewright.v1 import usage_service_pb2 as usage
 from rating_server.store.data_directory import DataDirectory
+from rating_server.store.embedded import stop_orphan
 
 START_SECONDS = 120
 JANUARY = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -125,19 +127,12 @@ class ServerProcess:
         return record.pid
 
     def end(self) -> None:
-        """Make sure that nothing is left."""
+        """Make sure that nothing is left; how a server stops in order is for tests to try."""
         self.disconnect()
         if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        command = [sys.executable, "-m", "rating_server.cli.entry", "store", "stop"]
-        subprocess.run(
-            [*command, "--data-dir", str(self.data_dir)], capture_output=True, check=False
-        )
+            self.process.kill()
+            self.process.wait()
+        asyncio.run(stop_orphan(self.data_dir))
 
 
 class Road:
@@ -251,7 +246,9 @@ def server_factory() -> Iterator[ServerFactory]:
 def server() -> Iterator[ServerProcess]:
     """One running server, shared: tests use customers and plans of their own."""
     root = Path(tempfile.mkdtemp(prefix="rw-serve-"))
-    running = ServerProcess(root).start()
-    yield running
-    running.end()
-    shutil.rmtree(root)
+    running = ServerProcess(root)
+    try:
+        yield running.start()
+    finally:
+        running.end()
+        shutil.rmtree(root)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from fractions import Fraction
 
 import pytest
 
 from rating_core.catalog import (
-    Aggregation,
     BillingPeriod,
-    BucketLength,
     Charge,
     ChargeModel,
     Commitment,
     CreditPlacement,
     Installment,
-    Meter,
     Payment,
-    Plan,
     Rollover,
     Rounding,
     TierWindow,
@@ -30,13 +25,9 @@ from rating_core.contract.smoothing import equal_parts
 from rating_core.contract.usage import (
     Booked,
     Carry,
-    ContractUsage,
-    PartUsage,
     PeriodUsage,
-    PlanRef,
 )
 from rating_core.contract.values import Grant, GrantKind, Promotion, PromotionKind
-from rating_core.counter import SeriesCounter
 from rating_core.errors import OutOfRange
 from rating_core.pipeline import is_priced_by_rows, rate_statement, rate_statements
 from rating_core.statement import LineKind, SliceKind
@@ -50,41 +41,11 @@ USAGE = Charge("usage", ChargeModel.PER_UNIT, meter="calls", unit_price=Decimal(
 FEE = Charge("fee", ChargeModel.FLAT_FEE, amount=Decimal(31))
 
 
-def _plan(*charges: Charge, **keys: object) -> Plan:
-    meter = Meter("calls", Aggregation.SUM, buckets=BucketLength.HOUR)
-    facts = {"id": "api", "currency": "USD", "billing_period": BillingPeriod.MONTH, **keys}
-    return Plan(charges=charges or (USAGE,), meters=(meter,), **facts)
-
-
-def _calls(count: int) -> tuple[SeriesCounter, ...]:
-    return (SeriesCounter("calls", (), count, 1),) if count else ()
-
-
-def _part(start: int, end: int, plan: Plan, count: int = 0, **facts: object) -> PartUsage:
-    share = Fraction(end - start, 31 * DAY)
-    ref = PlanRef(plan.id, 1)
-    return PartUsage(start, end, plan, ref, _calls(count), share, share, **facts)
-
-
-def _month(plan: Plan, number: int, count: int = 0, **facts: object) -> PeriodUsage:
-    start, end = MONTHS[number], MONTHS[number + 1]
-    part = PartUsage(start, end, plan, PlanRef(plan.id, 1), _calls(count), window_start=start)
-    return PeriodUsage(start, end, number, (part,), **facts)
-
-
-def _contract(*periods: PeriodUsage, **facts: object) -> ContractUsage:
-    return ContractUsage("acme", "main", 0, MONTHS[1], periods, **facts)
-
-
-def _sums(*periods: PeriodUsage, **facts: object) -> list[dict[str, Decimal]]:
-    return [rated.statement.amount_by_id() for rated in rate_contract(_contract(*periods, **facts))]
-
-
 def _grant(grant_id: str, amount: int, **facts: object) -> Grant:
     return Grant(grant_id, Decimal(amount), GrantKind.BONUS, 0, **facts)
 
 
-def test_a_commitment_that_the_next_plan_lacks_is_closed_there():
+def test_a_commitment_that_the_next_plan_lacks_is_closed_there(made):
     """A plan change at a period's start closes a term in that period's statement (S5.3)."""
     quarterly = Commitment(
         "quarterly",
@@ -97,27 +58,27 @@ def test_a_commitment_that_the_next_plan_lacks_is_closed_there():
     installments = (Installment(Decimal(30), period=0), Installment(Decimal(60), period=2))
     prepaid = replace(prepaid, schedule=installments)
     for commitment, january, february in ((quarterly, 50, 310), (prepaid, 30, 120)):
-        plan = _plan(commitments=(commitment,))
-        first, second = _sums(_month(plan, 0, 50), _month(_plan(id="other"), 1, 60))
+        plan = made.plan(commitments=(commitment,))
+        first, second = made.sums(made.month(plan, 0, 50), made.month(made.plan(id="other"), 1, 60))
         assert sum(first.values()) == january
         # 60 of usage, and what January left of the fee
         assert sum(second.values()) == february
 
 
-def test_what_is_left_over_and_unpaid_keeps_its_discount_only():
+def test_what_is_left_over_and_unpaid_keeps_its_discount_only(made):
     """A rollover without true-up frees no usage: it goes on at the commitment's discount."""
     roll = Commitment("roll", Decimal(80), ("usage",), Decimal(20), rollover=Rollover(Decimal(1)))
-    plan = _plan(commitments=(roll,))
-    first, second = _sums(_month(plan, 0, 60), _month(plan, 1, 200))
+    plan = made.plan(commitments=(roll,))
+    first, second = made.sums(made.month(plan, 0, 60), made.month(plan, 1, 200))
     # 100 of list a month; January leaves 40, so that February has 140 at 20 % off
     assert first["roll"] == Decimal("-12.00")
     assert second["roll"] == Decimal("-28.00")
 
 
-def test_credits_after_the_total_leave_it_and_lower_what_is_due():
+def test_credits_after_the_total_leave_it_and_lower_what_is_due(made):
     """With `after_total` credits are no lines of the total (S10.2)."""
-    plan = _plan(credits=CreditPlacement.AFTER_TOTAL)
-    (rated,) = rate_contract(_contract(_month(plan, 0, 8), grants=(_grant("g", 5),)))
+    plan = made.plan(credits=CreditPlacement.AFTER_TOTAL)
+    (rated,) = rate_contract(made.contract(made.month(plan, 0, 8), grants=(_grant("g", 5),)))
     statement = rated.statement
     assert (statement.total, statement.amount_due) == (800, 300)
     assert [line.id for line in statement.lines] == ["usage"]
@@ -125,35 +86,35 @@ def test_credits_after_the_total_leave_it_and_lower_what_is_due():
     assert statement.credit_lines[0].slices[0].label == "0.00 left"
 
 
-def test_a_general_grant_leaves_a_narrow_one_what_it_covers():
+def test_a_general_grant_leaves_a_narrow_one_what_it_covers(made):
     """The general grant pays first, and the narrow one still finds its charge to pay for."""
-    plan = _plan(replace(USAGE, id="a"), replace(USAGE, id="b", unit_price=Decimal(2)))
+    plan = made.plan(replace(USAGE, id="a"), replace(USAGE, id="b", unit_price=Decimal(2)))
     general = _grant("general", 8, priority=1)
     narrow = _grant("narrow", 9, covers=("a",))
     other = _grant("other", 9, covers=("a", "b"), priority=60)
     grants = (narrow, other, general)
-    (rated,) = rate_contract(_contract(_month(plan, 0, 8), grants=grants))
+    (rated,) = rate_contract(made.contract(made.month(plan, 0, 8), grants=grants))
     assert rated.booked.draws == (("general", 800), ("narrow", 800), ("other", 800))
     assert rated.statement.total == 0
 
 
-def test_a_void_grant_pays_no_more_from_its_instant_on():
+def test_a_void_grant_pays_no_more_from_its_instant_on(made):
     """A void counts at the instant that is looked at, whatever period is priced (S10.1)."""
     grant = _grant("g", 5, void_time=MONTHS[1])
-    period = _month(_plan(), 0, 8)
+    period = made.month(made.plan(), 0, 8)
     totals = [
-        rate_contract(_contract(period, grants=(grant,), now=now))[0].statement.total
+        rate_contract(made.contract(period, grants=(grant,), now=now))[0].statement.total
         for now in (MONTHS[1] - 1, MONTHS[1], 0)
     ]
     assert totals == [300, 800, 800]
 
 
-def test_a_correction_statement_carries_late_usage_of_the_last_period():
+def test_a_correction_statement_carries_late_usage_of_the_last_period(made):
     """After the last period there is only what it lacks; without anything there is none (S9.3)."""
-    plan, lines = _plan(), {"usage": 800}
+    plan, lines = made.plan(), {"usage": 800}
     booked = Booked(lines, 800, (("g", 300),), Carry())
-    period = _month(plan, 0, 5, booked=booked, last=True)
-    usage = _contract(period, grants=(_grant("g", 3),), drawn={"g": 300}, correction=True)
+    period = made.month(plan, 0, 5, booked=booked, last=True)
+    usage = made.contract(period, grants=(_grant("g", 3),), drawn={"g": 300}, correction=True)
     (rated,) = rate_contract(usage)
     assert rated.statement.amount_by_id() == {"late": Decimal("-3.00"), "g": Decimal("3.00")}
     assert rated.statement.period.correction
@@ -171,24 +132,24 @@ def test_a_correction_statement_carries_late_usage_of_the_last_period():
     assert rate_contract(replace(usage, periods=(settled,), drawn=rated.drawn)) == ()
 
 
-def test_finalised_periods_come_first():
+def test_finalised_periods_come_first(made):
     """A contract without periods, or with an open one before a finalised one, is refused."""
-    plan = _plan()
+    plan = made.plan()
     booked = Booked({}, 0, (), Carry())
-    for periods in ((), (_month(plan, 0), _month(plan, 1, booked=booked))):
+    for periods in ((), (made.month(plan, 0), made.month(plan, 1, booked=booked))):
         with pytest.raises(ValueError, match="period"):
-            rate_contract(_contract(*periods))
+            rate_contract(made.contract(*periods))
 
 
-def test_fees_fall_due_by_their_timing():
+def test_fees_fall_due_by_their_timing(made):
     """A fee in advance is due when its period, or its part, begins; all else when it ends."""
     late_fee = replace(FEE, id="tail", timing=Timing.IN_ARREARS)
     shared = replace(FEE, id="shared", prorate=True)
-    plan = _plan(FEE, late_fee, shared, USAGE)
+    plan = made.plan(FEE, late_fee, shared, USAGE)
     other = replace(plan, id="other")
     middle = 10 * DAY
-    parts = (_part(0, middle, plan, 1), _part(middle, MONTHS[1], other, 2))
-    (rated,) = rate_contract(_contract(PeriodUsage(0, MONTHS[1], 0, parts)))
+    parts = (made.part(0, middle, plan, 1), made.part(middle, MONTHS[1], other, 2))
+    (rated,) = rate_contract(made.contract(PeriodUsage(0, MONTHS[1], 0, parts)))
     due = [(line.id, line.part, line.due_time, line.amount) for line in rated.statement.lines]
     assert due == [
         ("fee", 0, 0, 3100),
@@ -203,19 +164,19 @@ def test_fees_fall_due_by_their_timing():
     assert rated.statement.lines[1].slices[0].label == "10/31 of the period"
 
 
-def test_promotions_of_a_window_take_from_the_period_alone():
+def test_promotions_of_a_window_take_from_the_period_alone(made):
     """Half off one month of a window of a year stays taken, and no other month gets it."""
     windowed = replace(USAGE, tier_window=TierWindow.YEAR, maximum_amount=Decimal(400))
-    plan = _plan(windowed)
+    plan = made.plan(windowed)
     half = Promotion("half", PromotionKind.PERCENT_OFF, Decimal(50), 0, periods=1)
     periods, seen = [], 0
     for number, count in enumerate((100, 200, 300)):
-        period = _month(plan, number, count)
+        period = made.month(plan, number, count)
         (part,) = period.parts
-        part = replace(part, window=_calls(seen), window_start=0)
+        part = replace(part, window=made.calls(seen), window_start=0)
         periods.append(replace(period, parts=(part,)))
         seen += count
-    sums = _sums(*periods, promotions=(half,))
+    sums = made.sums(*periods, promotions=(half,))
     # 100 - 50; 200; the window's 600 - 50 are cut to 400, of which 250 are booked
     assert [sum(statement.values()) for statement in sums] == [50, 200, 150]
 
@@ -226,9 +187,9 @@ def test_units_go_first_to_the_earliest_statements():
     assert equal_parts(2, 3) == [1, 1, 0]
 
 
-def test_a_quote_of_what_rows_cannot_price_is_that_of_the_first_period():
+def test_a_quote_of_what_rows_cannot_price_is_that_of_the_first_period(made):
     """Smoothing and prepayment need a contract; the quote is its first statement (S5.6, S10.4)."""
-    smoothed = _plan(replace(USAGE, smoothing_periods=4))
+    smoothed = made.plan(replace(USAGE, smoothing_periods=4))
     prepaid = Commitment(
         "paid",
         Decimal(90),
@@ -241,28 +202,28 @@ def test_a_quote_of_what_rows_cannot_price_is_that_of_the_first_period():
             Installment(Decimal(40), at=MONTHS[2]),
         ),
     )
-    for plan, total in ((smoothed, 25), (_plan(commitments=(prepaid,)), 60)):
+    for plan, total in ((smoothed, 25), (made.plan(commitments=(prepaid,)), 60)):
         assert not is_priced_by_rows(plan)
-        statement = rate_statement(plan, _calls(100))
+        statement = rate_statement(plan, made.calls(100))
         assert statement.total == total * 100
         assert statement.period is None
-        assert rate_statements(plan, [_calls(100)]) == [statement]
+        assert rate_statements(plan, [made.calls(100)]) == [statement]
 
 
-def test_what_does_not_fit_is_refused():
+def test_what_does_not_fit_is_refused(made):
     """An amount, a sum of lines or a spread remainder beyond int64 is OUT_OF_RANGE (S1.2)."""
     huge = replace(FEE, amount=Decimal(10**15 - 1))
     for plan in (
-        _plan(huge, rounding=Rounding(scale=6)),
-        _plan(*(replace(huge, id=f"fee-{n}") for n in range(100)), rounding=Rounding(scale=2)),
+        made.plan(huge, rounding=Rounding(scale=6)),
+        made.plan(*(replace(huge, id=f"fee-{n}") for n in range(100)), rounding=Rounding(scale=2)),
     ):
         with pytest.raises(OutOfRange):
-            rate_contract(_contract(_month(plan, 0)))
+            rate_contract(made.contract(made.month(plan, 0)))
 
 
-def test_every_kind_of_line_and_slice_of_a_contract_is_made():
+def test_every_kind_of_line_and_slice_of_a_contract_is_made(made):
     """One contract shows what the others show one by one: each step has its line and its why."""
-    plan = _plan(
+    plan = made.plan(
         replace(USAGE, included_units=Decimal(10), smoothing_periods=2),
         commitments=(
             Commitment(
@@ -278,8 +239,8 @@ def test_every_kind_of_line_and_slice_of_a_contract_is_made():
     half = Promotion("half", PromotionKind.ALLOWANCE_MULTIPLIER, Decimal(2), 0)
     off = Promotion("off", PromotionKind.AMOUNT_OFF, Decimal(5), 0)
     grants, promotions = (_grant("g", 100),), (half, off)
-    usage = _contract(
-        _month(plan, 0, 40), _month(plan, 1, 100), grants=grants, promotions=promotions
+    usage = made.contract(
+        made.month(plan, 0, 40), made.month(plan, 1, 100), grants=grants, promotions=promotions
     )
     kinds, slices = set(), {}
     for rated in rate_contract(usage):

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from fractions import Fraction
 
 from rating_core.calendar import BillingCalendar
 from rating_core.catalog import (
-    Aggregation,
     BillingPeriod,
-    BucketLength,
     Charge,
     ChargeModel,
     Commitment,
-    Meter,
-    Plan,
     Tier,
 )
 from rating_core.contract.commitments.term import term_end
@@ -24,12 +19,9 @@ from rating_core.contract.rate import needs_calendar, rate_contract
 from rating_core.contract.usage import (
     ContractUsage,
     HourUsage,
-    PartUsage,
     PeriodUsage,
-    PlanRef,
 )
 from rating_core.contract.values import Promotion, PromotionKind
-from rating_core.counter import SeriesCounter
 from rating_core.statement import LineKind
 from rating_core.zone import ZoneTable
 
@@ -41,60 +33,30 @@ MONTHS = [0, 31 * DAY, 59 * DAY, 90 * DAY, 120 * DAY]
 USAGE = Charge("usage", ChargeModel.PER_UNIT, meter="calls", unit_price=Decimal(1))
 
 
-def _plan(*charges: Charge, **keys: object) -> Plan:
-    meter = Meter("calls", Aggregation.SUM, buckets=BucketLength.HOUR)
-    facts = {"id": "api", "currency": "USD", "billing_period": BillingPeriod.MONTH, **keys}
-    return Plan(charges=charges or (USAGE,), meters=(meter,), **facts)
-
-
-def _calls(count: int) -> tuple[SeriesCounter, ...]:
-    return (SeriesCounter("calls", (), count, 1),) if count else ()
-
-
-def _part(start: int, end: int, plan: Plan, count: int = 0, **facts: object) -> PartUsage:
-    share = Fraction(end - start, 31 * DAY)
-    ref = PlanRef(plan.id, 1)
-    return PartUsage(start, end, plan, ref, _calls(count), share, share, **facts)
-
-
-def _month(plan: Plan, number: int, count: int = 0, **facts: object) -> PeriodUsage:
-    start, end = MONTHS[number], MONTHS[number + 1]
-    part = PartUsage(start, end, plan, PlanRef(plan.id, 1), _calls(count), window_start=start)
-    return PeriodUsage(start, end, number, (part,), **facts)
-
-
-def _contract(*periods: PeriodUsage, **facts: object) -> ContractUsage:
-    return ContractUsage("acme", "main", 0, MONTHS[1], periods, **facts)
-
-
-def _sums(*periods: PeriodUsage, **facts: object) -> list[dict[str, Decimal]]:
-    return [rated.statement.amount_by_id() for rated in rate_contract(_contract(*periods, **facts))]
-
-
-def test_hours_are_terms_of_their_own_and_idle_ones_true_up():
+def test_hours_are_terms_of_their_own_and_idle_ones_true_up(made):
     """Hours of 15, none and 6 against 10 an hour: 15, 10 (idle), 10; the usage before any full
     hour of the part stays at list.
     """
     hourly = Commitment(
         "hourly", Decimal(10), ("usage",), term=BillingPeriod.HOUR, true_up_at_term_end=True
     )
-    plan = _plan(commitments=(hourly,))
+    plan = made.plan(commitments=(hourly,))
     hours = tuple(
-        HourUsage(start, end, _calls(count))
+        HourUsage(start, end, made.calls(count))
         for start, end, count in (
             (HOUR // 2, HOUR, 4),
             (HOUR, 2 * HOUR, 15),
             (3 * HOUR, 4 * HOUR, 6),
         )
     )
-    part = _part(HOUR // 2, 4 * HOUR, plan, 25, hours=hours)
+    part = made.part(HOUR // 2, 4 * HOUR, plan, 25, hours=hours)
     period = PeriodUsage(part.start, part.end, 0, (part,))
-    assert _sums(period) == [{"usage": Decimal("25.00"), "hourly": Decimal("14.00")}]
+    assert made.sums(period) == [{"usage": Decimal("25.00"), "hourly": Decimal("14.00")}]
     # at 3:30 two hours have ended, one of them idle: only that one is trued up
-    assert _sums(period, now=3 * HOUR + HOUR // 2)[0]["hourly"] == Decimal("10.00")
+    assert made.sums(period, now=3 * HOUR + HOUR // 2)[0]["hourly"] == Decimal("10.00")
     (line,) = [
         line
-        for rated in rate_contract(_contract(period))
+        for rated in rate_contract(made.contract(period))
         for line in rated.statement.lines
         if line.kind is LineKind.COMMITMENT
     ]
@@ -103,31 +65,31 @@ def test_hours_are_terms_of_their_own_and_idle_ones_true_up():
     ]
 
 
-def test_hours_see_the_tiers_of_the_whole_part():
+def test_hours_see_the_tiers_of_the_whole_part(made):
     """An hour's list amount is F(up to its end) − F(up to its start): tiers fill up over hours."""
     tiers = (Tier(Decimal(10), Decimal(2)), Tier(None, Decimal(1)))
     charge = Charge("usage", ChargeModel.GRADUATED, meter="calls", tiers=tiers)
     hourly = Commitment("hourly", Decimal(8), ("usage",), Decimal(50), term=BillingPeriod.HOUR)
-    plan = _plan(charge, commitments=(hourly,))
-    hours = tuple(HourUsage(n * HOUR, (n + 1) * HOUR, _calls(10)) for n in range(2))
-    part = _part(0, 2 * HOUR, plan, 20, hours=hours)
+    plan = made.plan(charge, commitments=(hourly,))
+    hours = tuple(HourUsage(n * HOUR, (n + 1) * HOUR, made.calls(10)) for n in range(2))
+    part = made.part(0, 2 * HOUR, plan, 20, hours=hours)
     # 16 of list are covered an hour: 20 -> 8 + 4, then 10 -> 5
-    assert _sums(PeriodUsage(0, 2 * HOUR, 0, (part,)))[0]["hourly"] == Decimal("-13.00")
+    assert made.sums(PeriodUsage(0, 2 * HOUR, 0, (part,)))[0]["hourly"] == Decimal("-13.00")
 
 
-def test_an_hour_is_covered_once():
+def test_an_hour_is_covered_once(made):
     """Of two hourly commitments the second sees what the first left of each hour."""
     first = Commitment("first", Decimal(5), ("usage",), Decimal(50), term=BillingPeriod.HOUR)
     second = replace(first, id="second", amount=Decimal(20), discount_percent=Decimal(0))
     period_wide = replace(first, id="wide", term=None, amount=Decimal(3))
-    hours = tuple(HourUsage(n * HOUR, (n + 1) * HOUR, _calls(10 + 8 * n)) for n in range(2))
+    hours = tuple(HourUsage(n * HOUR, (n + 1) * HOUR, made.calls(10 + 8 * n)) for n in range(2))
     for commitments, expected in (
         ((first, second), {"first": "-10.00", "second": "0.00"}),
         # the wide one covers 6 of the first hour, which leaves 4 and 18
         ((period_wide, first), {"wide": "-3.00", "first": "-7.00"}),
     ):
-        part = _part(0, 2 * HOUR, _plan(commitments=commitments), 28, hours=hours)
-        sums = _sums(PeriodUsage(0, 2 * HOUR, 0, (part,)))[0]
+        part = made.part(0, 2 * HOUR, made.plan(commitments=commitments), 28, hours=hours)
+        sums = made.sums(PeriodUsage(0, 2 * HOUR, 0, (part,)))[0]
         assert {name: str(sums[name]) for name in expected} == expected
 
 
@@ -142,7 +104,7 @@ def test_a_term_holds_whole_periods_of_the_contracts_calendar():
     assert term_end(BillingPeriod.MONTH, DAY, daily) == 32 * DAY
 
 
-def test_the_calendar_of_a_contract_counts_its_terms_and_promotions():
+def test_the_calendar_of_a_contract_counts_its_terms_and_promotions(made):
     """In a zone and from an anchor, terms and promotions end by that calendar, also read back."""
     zone = ZoneTable("Europe/Berlin", (MONTHS[3] + HOUR,), (HOUR, 2 * HOUR))
     calendar = BillingCalendar(BillingPeriod.MONTH, zone, anchor_day=15)
@@ -151,9 +113,9 @@ def test_the_calendar_of_a_contract_counts_its_terms_and_promotions():
         "term", Decimal(50), ("usage",), term=BillingPeriod.QUARTER, true_up_at_term_end=True
     )
     off = Promotion("off", PromotionKind.AMOUNT_OFF, Decimal(1), bounds[0][0] + DAY, periods=2)
-    plan = _plan(commitments=(term,))
+    plan = made.plan(commitments=(term,))
     periods = tuple(
-        PeriodUsage(start, end, number, (_part(start, end, plan, 10),))
+        PeriodUsage(start, end, number, (made.part(start, end, plan, 10),))
         for number, (start, end) in enumerate(bounds)
     )
     usage = ContractUsage(
@@ -167,7 +129,7 @@ def test_the_calendar_of_a_contract_counts_its_terms_and_promotions():
     )
     assert needs_calendar(periods, ())
     assert needs_calendar((), (off,))
-    assert not needs_calendar((_month(_plan(), 0),), ())
+    assert not needs_calendar((made.month(made.plan(), 0),), ())
     sums = [rated.statement.amount_by_id() for rated in rate_contract(usage)]
     assert [one["term"] for one in sums] == [0, 0, 22, 0, 0]
     assert [one.get("off", 0) for one in sums] == [-1, -1, 0, 0, 0]

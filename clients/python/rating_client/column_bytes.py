@@ -58,11 +58,11 @@ def row_count(column: Any) -> int:
 
 def compact(index: list[int], size: int, what: str) -> tuple[Sequence[int], list[int]]:
     """Return the dictionary entries that are used, and the index into those."""
-    used = set(index)
+    used = list(dict.fromkeys(index))
     if used and not (min(used) >= 0 and max(used) < size):
         raise ValueError(f"{what}: an index is outside the dictionary of {size}")
     if len(used) == size:
         return range(size), index
-    kept = sorted(used)
-    place = {old: new for new, old in enumerate(kept)}
-    return kept, list(map(place.__getitem__, index))
+    # In order of appearance: sorting took a third of the time where most rows name another entry.
+    place = dict(zip(used, range(len(used)), strict=True))
+    return used, list(map(place.__getitem__, index))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import numpy as np
+
 from ratewright.v1 import usage_service_pb2 as pb
 from rating_core.metering.batch import RecordStatus
 from rating_server.servicers.convert_usage import CutRequest, cut_request, from_proto_batch
@@ -157,7 +159,7 @@ class IngestStream:
 
 def to_proto_answer(batch_number: int, recorded: Recorded) -> pb.IngestUsageResponse:
     """Return the message that answers one batch."""
-    counts = [int((recorded.status == status).sum()) for status in RecordStatus]
+    counts = np.bincount(recorded.status, minlength=len(RecordStatus)).tolist()
     accepted = counts[RecordStatus.ACCEPTED]
     rejected = counts[RecordStatus.REJECTED]
     return pb.IngestUsageResponse(

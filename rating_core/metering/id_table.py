@@ -1,8 +1,9 @@
 """A table of ids that grows without a pause: 18–24 bytes an id from 100,000 on (P15).
 
-A full table is not doubled. A table one quarter larger is begun beside it, and each insertion moves
-a bounded number of slots there, in order; what was moved is given back to the system. So a batch
-never waits for the whole table, and there are never two whole tables.
+A full table is not doubled, unless it has less than a megabyte. A table one quarter larger is begun
+beside it, and each insertion moves a bounded number of slots there, in order; what was moved is
+given back to the system. So a batch never waits for the whole table, and there are never two whole
+tables.
 """
 
 from __future__ import annotations

@@ -1,15 +1,12 @@
-"""Every aggregation against a naive fold over the raw records, in any order and any cut (S6.3)."""
+"""Records of every aggregation, a shard that counts them, and what S6.3 says of them."""
 
 from __future__ import annotations
 
-import random
-import sys
-from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import pytest
 
 from rating_core.catalog import (
     Aggregation,
@@ -22,11 +19,8 @@ from rating_core.catalog import (
     Plan,
 )
 from rating_core.metering.batch import RecordStatus
-from rating_core.metering.calls import DAY_US, GetBuckets
-from rating_core.metering.counter_names import parse_hash_key
-from rating_core.metering.counter_table import CounterTable
+from rating_core.metering.calls import DAY_US
 from rating_core.metering.entry import decode_body
-from rating_core.metering.ledger_calls import FinalizePeriod
 from rating_core.metering.record import UsageRecord, batch_of
 from rating_core.metering.records_entry import RecordsEntry
 from rating_core.metering.shard import (
@@ -34,7 +28,6 @@ from rating_core.metering.shard import (
     CreateSubscription,
     GetCounters,
     RecordCall,
-    StateDigest,
     UsageShard,
 )
 from rating_core.period import HOUR_US, period_bounds
@@ -43,7 +36,6 @@ from rating_server.store.field_fold import fold_record
 NOW = 1_767_571_200_000_000  # 2026-01-05T00:00Z, a Monday
 START = NOW - 5 * DAY_US - 7 * HOUR_US - 1
 KEY = bytes(range(16))
-EXAMPLES = 60
 METERS = {
     meter.id: meter
     for meter in (
@@ -69,8 +61,6 @@ METERS = {
     )
 }
 CUSTOMERS = {"c0": BillingPeriod.DAY, "c1": BillingPeriod.MONTH}
-
-random_streams = st.integers(0, 2**32).map(random.Random)
 
 
 def stream(generator, count):
@@ -247,129 +237,6 @@ def with_retractions(generator, records):
     return mixed
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
-@given(random_streams)
-def test_counters_are_the_naive_fold_of_the_records(generator):
-    """Each aggregation's value, retractions included, is what the rules say of the records."""
-    shard, _ = new_shard()
-    accepted = []
-    for part in chunks(generator, with_retractions(generator, stream(generator, 60))):
-        accepted += send(shard, part)
-    assert counters(shard) == expected(accepted)
-
-
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
-@given(random_streams)
-def test_order_of_arrival_and_cut_never_change_any_field(generator):
-    """Shuffled and cut otherwise, the same records leave the same counters, buckets and values."""
-    records = stream(generator, 60)
-    found = []
-    for _ in range(2):
-        shard, _ = new_shard()
-        for part in chunks(generator, records):
-            assert len(send(shard, part)) == len(part)
-        found.append({key: shard.hash_fields(key, 0) for key in sorted(shard.changed_hashes(0))})
-        generator.shuffle(records)
-    assert found[0] == found[1]
-    assert any(key.startswith("b:") for key in found[0])
-
-
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
-@given(random_streams)
-def test_recovery_and_snapshots_agree_with_the_live_state(generator):
-    """Read from the log, or restored from a snapshot, the state goes on as the live one (P10)."""
-    shard, log = new_shard()
-    staged = 0
-    for part in chunks(generator, with_retractions(generator, stream(generator, 50))):
-        decision = shard.decide([RecordCall(batch_of(part))], NOW)
-        if decision.body is not None:
-            shard.stage(decision, NOW)
-            log.append((decision.body, NOW))
-            staged += 1
-        while staged > generator.randrange(4):
-            shard.confirm(shard.version + 1, bytes(16))
-            staged -= 1
-    while staged:
-        shard.confirm(shard.version + 1, bytes(16))
-        staged -= 1
-    other = UsageShard(KEY, METERS.get)
-    for version, (body, now) in enumerate(log, 1):
-        other.apply(body, now, version, bytes(16))
-    restored = UsageShard(KEY, METERS.get)
-    restored.restore(shard.snapshot())
-    later = stream(generator, 20)
-    for machine in (shard, other, restored):
-        send(machine, later)
-        assert machine.query(StateDigest()) == shard.query(StateDigest())
-        for key in shard.changed_hashes(0):
-            assert shard.hash_fields(key, 4) == machine.hash_fields(key, 4)
-        standing = [(key, after) for after in (0, 4) for key in shard.changed_hashes(0)]
-        assert machine.fields_of(standing) == [machine.hash_fields(*each) for each in standing]
-    assert counters(restored) == counters(shard)
-
-
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
-@given(random_streams)
-def test_a_reader_of_the_log_gets_the_fields_of_the_hashes(generator):
-    """Folded record by record from the log's format, every field of a hash has its value."""
-    shard, log = new_shard()
-    for part in chunks(generator, with_retractions(generator, stream(generator, 50))):
-        body, _ = commit(shard, RecordCall(batch_of(part)))
-        if body is not None:
-            log.append((body, NOW))
-    for key in shard.changed_hashes(0):
-        kind, customer, start = parse_hash_key(key)
-        if kind == "c":
-            assert dict(shard.hash_fields(key, 0)) == folded(log, customer, start)
-
-
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
-@given(random_streams)
-def test_retracting_everything_leaves_nothing(generator):
-    """What is added and taken back leaves no counter; max and latest refuse to be taken back."""
-    shard, _ = new_shard()
-    records = stream(generator, 40)
-    send(shard, records)
-    backward = [retracted(record) for record in records]
-    generator.shuffle(backward)
-    taken = []
-    for part in chunks(generator, backward):
-        taken += send(shard, part)
-    assert not send(shard, backward)
-    kept = {r.meter for r in records} & {"max", "latest"}
-    assert {meter for _, _, meter, _ in counters(shard)} == kept
-    assert len(taken) == sum(r.meter not in ("max", "latest") for r in records)
-
-
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
-@given(random_streams)
-def test_a_close_holds_what_is_staged(generator):
-    """A close decided over staged records holds the counters that they leave (P4)."""
-    records = with_retractions(generator, stream(generator, 40))
-    shard, _ = new_shard()
-    twin, _ = new_shard()
-    for part in chunks(generator, records):
-        call = RecordCall(batch_of(part))
-        decision = shard.decide([call], NOW)
-        if decision.body is not None:
-            shard.stage(decision, NOW)
-        commit(twin, call)
-    for start, end, _ in periods("c0"):
-        if end <= NOW:
-            close = FinalizePeriod(customer="c0", period_start=start)
-            decision = shard.decide([close], NOW)
-            shard.stage(decision, NOW)
-            _, answer = commit(twin, close)
-            left, right = (a.value["usage"]["periods"][-1] for a in (decision.answers[0], answer))
-            assert left == right
-            for facts in right["parts"][0]["counters"]:
-                kind = METERS[facts["meter"]].aggregation
-                assert (facts["exact"] is not None) == (kind is Aggregation.WEIGHTED_SUM)
-                assert (facts["latest"] is not None) == (kind is Aggregation.LATEST)
-                if kind is Aggregation.UNIQUE_COUNT:
-                    assert len(set(facts["values"])) == facts["value"]
-
-
 def bucket_length(meter):
     return DAY_US if meter.buckets is BucketLength.DAY else HOUR_US
 
@@ -394,56 +261,26 @@ def expected_buckets(accepted, customer):
     return found
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
-@given(random_streams)
-def test_buckets_are_the_naive_fold_of_their_records(generator):
-    """The history of a customer, page by page, is what the rules say of the records (S6.3)."""
-    shard, _ = new_shard()
-    accepted = []
-    for part in chunks(generator, with_retractions(generator, stream(generator, 60))):
-        accepted += send(shard, part)
-    for customer in CUSTOMERS:
-        found, after = [], None
-        while True:
-            question = GetBuckets(customer, START, NOW + 1, after=after, limit=7)
-            page = shard.query(question).buckets
-            if not page:
-                break
-            found += page
-            after = page[-1].key
-        assert [bucket.key for bucket in found] == sorted(bucket.key for bucket in found)
-        shown = {
-            (b.start, b.end, b.counter.meter, b.counter.dimensions): (
-                b.counter.value,
-                b.counter.events,
-            )
-            for b in found
-        }
-        assert len(shown) == len(found)
-        assert shown == expected_buckets(accepted, customer)
-
-
-def test_a_page_of_buckets_costs_what_it_shows():
-    """However long the history and many its series, a page reads one bucket a series beyond it."""
-    shard, _ = new_shard()
-    zones, hours = [f"z{number}" for number in range(20)], range(0, 600, 3)
-    records = [
-        UsageRecord("c1", "sum", f"{zone}-{hour}", 1, time, (("zone", zone),))
-        for zone in zones
-        for hour in hours
-        if (time := START + hour * HOUR_US) <= NOW
-    ]
-    send(shard, records)
-    visited = Counter()
-    found, after = 0, None
-    for _ in range(5):
-        visited.clear()
-        question = GetBuckets("c1", START, NOW + 1, after=after, limit=10)
-        sys.setprofile(lambda frame, event, _: visited.update([(event, frame.f_code)]))
-        try:
-            page = shard.query(question).buckets
-        finally:
-            sys.setprofile(None)
-        assert 0 < visited["call", CounterTable.bucket_state.__code__] <= 10 + 3 * len(zones)
-        found, after = found + len(page), page[-1].key
-    assert found == 50
+@pytest.fixture(scope="session")
+def lab():
+    """The functions and values of this module that tests use, by name."""
+    return SimpleNamespace(
+        stream=stream,
+        retracted=retracted,
+        new_shard=new_shard,
+        commit=commit,
+        send=send,
+        folded=folded,
+        chunks=chunks,
+        standing=standing,
+        periods=periods,
+        expected=expected,
+        counters=counters,
+        with_retractions=with_retractions,
+        expected_buckets=expected_buckets,
+        NOW=NOW,
+        START=START,
+        KEY=KEY,
+        METERS=METERS,
+        CUSTOMERS=CUSTOMERS,
+    )

@@ -30,13 +30,15 @@ class Subject:
 
 SUBJECTS = (
     Subject("tiny", ("simulate.py", "--subject", "tiny"), 70),
-    Subject("usage", ("simulate.py", "--subject", "usage"), 15),
+    Subject("usage", ("simulate.py", "--subject", "usage"), 10),
     Subject("moving", ("simulate.py", "--subject", "moving"), 10),
+    Subject("contracts", ("simulate.py", "--subject", "contracts"), 5),
     Subject("sequenced", ("sequenced_histories.py",), 5),
 )
 """`tiny` is a state machine of a few lines, which makes room for many histories of the protocol;
 `usage` the shard as it is in production; `moving` the same with shards that change their owners;
-`sequenced` two shards of it and two writers of one producer."""
+`contracts` with plan changes and cancellations, dated back and ahead; `sequenced` two shards of
+`usage` and two writers of one producer."""
 
 
 def run(histories: int = 200_000) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contracts
 import steps
 from steps import MAX_NODES, TICKS
 
@@ -143,9 +144,15 @@ def _look(world):
     return True
 
 
+def _contract(world, which, index):
+    return steps.control(world, *contracts.CONTROLS[which % len(contracts.CONTROLS)], index)
+
+
 _ACTIONS = {
     "send": steps.send,
     "control": steps.control,
+    "contract": _contract,
+    "recount": steps.recount,
     "ask": steps.ask,
     "net": steps.net,
     "lose": steps.lose,

@@ -76,15 +76,17 @@ def draw_config(rng, focus=None):
 
 
 _MOVING = (("leave", 8),)
+_CHANGING = (("contract", 12), ("recount", 30))
 _FOCUSED = (("fork", 4), ("spoil", 8))
 """Actions of histories that are about them."""
 
 
-def draw_weights(config, moving=False):
+def draw_weights(config, moving=False, changing=False):
     """Return names and cumulative weights of the actions that are on."""
     chosen = [
         *_ALWAYS,
         *(_MOVING if moving else ()),
+        *(_CHANGING if changing else ()),
         *((name, w) for name, w in (*_SOMETIMES, *_FOCUSED) if name in config["on"]),
     ]
     total, cumulative = 0, []
@@ -127,6 +129,10 @@ def draw_action(rng, names, cumulative):
         return (name, below(2), below(4))
     if name == "full":
         return (name, below(2))
+    if name == "contract":
+        return (name, below(60), below(2))
+    if name == "recount":
+        return (name, below(60), below(3) == 0, below(2))
     if name in ("end split", "look", "rot", "spoil"):
         return (name,)
     return (name, below(2))

@@ -61,6 +61,8 @@ def heal(world, rng):
         if any(server.calls for server in world.servers):
             world.time += SECOND_US // 500
             continue
+        if act(world, ("recount", 0, False, rng.randrange(2))):
+            continue
         waiting = [client for client in (0, 1) if world.todo[client]]
         if not waiting:
             return
@@ -94,6 +96,8 @@ def finish(world, rng):
             raise Violation(f"REJECTED: {status} for {record[0]}, which was counted after all")
     world.check_hashes()
     world.check_losses_noticed()
+    if world.subject.changing:
+        world.subject.check(world)
     if world.config["recover"]:
         _check_recovery(world, rng)
 

@@ -24,7 +24,8 @@ class Promises:
             if current and earlier and earlier[0] == record:
                 raise Violation(f"STATUS: CONFLICT for the counted payload of {record[0]}")
             return
-        if status == "NO_SUBSCRIPTION" and record[1] in before.subscribed and holds:
+        covered = before.covers(record) and head.covers(record)
+        if status == "NO_SUBSCRIPTION" and covered and holds:
             raise Violation("STATUS: NO_SUBSCRIPTION after a subscription")
         if status == "PERIOD_CLOSED" and record[1] not in head.closed and current:
             raise Violation("STATUS: PERIOD_CLOSED, but it is not closed")
@@ -108,9 +109,13 @@ class Promises:
                 raise Violation(f"FOLD: {key} stands beyond the log")
             then = self.truth[token_at(version)].fields
             expected = {field: value for (owner, field), value in then.items() if owner == key}
-            if fields != expected:
+            if {field: value for field, value in fields.items() if value} != expected:
                 raise Violation(f"FOLD: {key} at {version} is {fields}, the log says {expected}")
         for (owner, field), value in at_mark.items():
             version, fields = state.hashes.get(owner, (0, {}))
             if version < state.mark and fields.get(field) != value:
                 raise Violation(f"FOLD: F is {state.mark}, but {owner} lacks entries up to it")
+        for key, (version, fields) in state.hashes.items():
+            for field, value in fields.items() if version < state.mark else ():
+                if value != at_mark.get((key, field), 0):
+                    raise Violation(f"FOLD: F is {state.mark}, but {key} lacks entries up to it")

@@ -19,16 +19,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import contracts_broken
 from actions import act
-from broken import BROKEN, SimulatedSession
+from broken import BROKEN, SimulatedSession, Variant
+from contracts import ContractSubject
 from drawing import draw_action, draw_config, draw_weights
 from healing import finish
-from subjects import SUBJECTS
+from subjects import SUBJECTS as PLAIN_SUBJECTS
 from truth import START_US, Violation
 from world import World
 
 from rating_core.metering.archiver import ArchiveRound
+from rating_core.metering.recount_reading import RecountReading
+from rating_core.metering.shard import UsageShard
 
+CONTRACTS_BROKEN = (*contracts_broken.MACHINES, *contracts_broken.READINGS)
+SUBJECTS = {**PLAIN_SUBJECTS, "contracts": ContractSubject}
 LONGEST = 80
 SHRINK_SECONDS = 20
 
@@ -43,7 +49,11 @@ class Campaign:
         # been seen to catch them, some of which do so only once in thousands.
         self.subject.two_lanes = not broken
         self.broken = broken
-        variant = BROKEN[broken] if broken else None
+        variant = BROKEN.get(broken)
+        if broken in CONTRACTS_BROKEN:
+            variant = Variant(focus=contracts_broken.FOCUS)
+            self.subject.machine_class = contracts_broken.MACHINES.get(broken, UsageShard)
+            self.subject.reading_class = contracts_broken.READINGS.get(broken, RecountReading)
         self.session = variant.session if variant else SimulatedSession
         self.redis = variant.redis if variant else frozenset()
         self.focus = variant.focus if variant else None
@@ -59,7 +69,7 @@ class Campaign:
         """Run one random history; return its config, its actions and what broke, or None."""
         rng = random.Random(seed)
         config = draw_config(rng, self.focus)
-        names, cumulative = draw_weights(config, self.subject.moving)
+        names, cumulative = draw_weights(config, self.subject.moving, self.subject.changing)
         world = self.world(config)
         actions = []
         length = rng.randrange(20, LONGEST)
@@ -154,7 +164,7 @@ def run(campaign, first, count, stop_after):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subject", choices=sorted(SUBJECTS), default="tiny")
-    parser.add_argument("--broken", choices=sorted(BROKEN))
+    parser.add_argument("--broken", choices=sorted([*BROKEN, *CONTRACTS_BROKEN]))
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--stop-after", type=int, default=1)

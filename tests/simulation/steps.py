@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contracts
 from redis_model import Node
 from truth import DAY_US, SECOND_US
 
@@ -24,6 +25,21 @@ def send(world, client, first, count, server):
 
 def control(world, op, customer, request_id, server):
     call = world._new_call("admin", (), (op, customer, request_id))
+    world.network.append(("call", call, server))
+    return True
+
+
+def recount(world, which, stale, server):
+    """Who was refused a change reads the log, maybe that of a node that is no master any more."""
+    if not world.recounts:
+        return False
+    refused, answer = world.recounts.pop(which % len(world.recounts))
+    alive = [node for node in world.nodes if node.alive]
+    node = alive[0] if stale and alive else world.master
+    call = world._new_call("admin", (), refused.control)
+    call.recount = contracts.read_log(answer, node.history[-1], world.subject.reading_class)
+    world.coverage["recounts read"] += 1
+    world.coverage["recounts of another log"] += call.recount[1] is None
     world.network.append(("call", call, server))
     return True
 

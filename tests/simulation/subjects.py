@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 from tiny_machine import TinyMachine
+from truth import Truth
 
 from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel, Meter, Plan
 from rating_core.metering import shard
@@ -28,7 +29,8 @@ class TinySubject:
     """The tiny machine. Its entries are JSON; the meaning of one is read off directly."""
 
     name = "tiny"
-    moving = False
+    moving = changing = False
+    truth = Truth
 
     def __init__(self, start):
         entry = {"records": [], "control": ["subscribe", "a", "seed", 0]}
@@ -88,7 +90,8 @@ class UsageSubject:
     """
 
     name = "usage"
-    moving = False
+    moving = changing = False
+    truth = Truth
 
     def __init__(self, start):
         # 1970-01-01 was a Thursday: the Monday before ``start`` begins the only period in use.

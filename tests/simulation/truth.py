@@ -29,7 +29,7 @@ class Truth:
         self.now = 0
 
     def after(self, records, control, increments, now):
-        new = Truth.__new__(Truth)
+        new = type(self).__new__(type(self))
         new.now = max(self.now, now)
         new.ids, new.fields, new.totals = self.ids, self.fields, self.totals
         if records:
@@ -48,8 +48,16 @@ class Truth:
                 new.subscribed = self.subscribed | {customer}
             elif op == "close":
                 new.closed = self.closed | {customer}
-            else:
+            elif op == "grant":
                 new.grants += 1
             if request_id:
                 new.requests = {**self.requests, request_id: value}
         return new
+
+    def covers(self, record):
+        """Whether a record may be counted: a subscription holds its event time."""
+        return record[1] in self.subscribed
+
+    def held(self, customer):
+        """Return what the entry that closes a period of a customer holds."""
+        return self.totals.get(customer, 0)

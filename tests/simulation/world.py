@@ -15,7 +15,7 @@ from collections import Counter
 from archive_model import ArchiveModel, Archiver
 from promises import Promises
 from redis_model import Connection, Node, RedisModel, State
-from truth import DAY_US, START_US, WINDOW_US, Truth, Violation
+from truth import DAY_US, START_US, WINDOW_US, Violation
 
 from rating_core.metering.archiver import ArchiveRound
 from rating_core.metering.entry import decode_envelope, encode_envelope
@@ -44,6 +44,7 @@ class Call:
         "number",
         "open",
         "records",
+        "recount",
         "stable",
     )
 
@@ -87,7 +88,7 @@ class World(Promises):
         self.step = 0
         self.trace = None
         self.era = 0
-        self.truth = {EMPTY_TOKEN: Truth()}
+        self.truth = {EMPTY_TOKEN: subject.truth()}
         self.parents = {}
         self.versions = {EMPTY_TOKEN: 0}
         state = State()
@@ -106,6 +107,7 @@ class World(Promises):
         self.calls = []
         self.acknowledged = []
         self.rejected = []
+        self.recounts = []
         self.grants_answered = 0
         t = self.time
         old = t - WINDOW_US + 3 * DAY_US
@@ -157,7 +159,7 @@ class World(Promises):
             seen.add(record[0])
             if record[1] in before.closed:
                 raise Violation(f"ORDER: {record[0]} is counted after its period was closed")
-            if record[1] not in before.subscribed:
+            if not before.covers(record):
                 raise Violation(f"ORDER: {record[0]} is counted without a subscription")
         if control:
             op, customer, request_id, value = control
@@ -166,7 +168,7 @@ class World(Promises):
             if op == "close":
                 if customer in before.closed:
                     raise Violation("DOUBLE: a period is closed twice")
-                if value != before.totals.get(customer, 0):
+                if value != before.held(customer):
                     raise Violation("CLOSE: the entry does not hold the counters it closes")
         if token not in self.truth:
             self.truth[token] = before.after(records, control, increments, envelope.now)
@@ -295,6 +297,8 @@ class World(Promises):
             return
         if call.control:
             outcome, value = self.subject.control_outcome(answer)
+            if outcome == "RECOUNT_NEEDED":
+                self.recounts.append((call, answer))
             self._check_control(call, outcome, value, holds)
             self.network.append(("reply", call, outcome))
             return
@@ -311,6 +315,7 @@ class World(Promises):
         call = Call()
         call.number = len(self.calls)
         call.client, call.records, call.control = client, records, control
+        call.recount = None
         call.era, call.began, call.ended, call.open = self.era, self.step, None, True
         node = self.master
         settled = min(node.synced, node.replicated) if self.replicated else node.synced
@@ -330,7 +335,8 @@ class World(Promises):
         if call.client == "reader":
             server.session.ask(call.number, subject.question(call.control[1]))
         elif call.control:
-            server.session.submit(call.number, subject.control_call(*call.control))
+            more = () if call.recount is None else (call.recount,)
+            server.session.submit(call.number, subject.control_call(*call.control, *more))
         else:
             server.session.submit(call.number, subject.record_call(call.records))
         self._drain(server)
@@ -348,7 +354,12 @@ class World(Promises):
             if status in ("ACCEPTED", "DUPLICATE"):
                 del todo[places[0]]
                 self.acknowledged.append((record, call.era))
-            elif status in FINAL:
+            elif status in FINAL or (status == "NO_SUBSCRIPTION" and self._ended(record)):
                 del todo[places[0]]
                 if status != "CONFLICT":
                     self.rejected.append((record, status, call, call.era == self.era, self.time))
+
+    def _ended(self, record):
+        """Whether the subscription of a record was cancelled at its event time or before."""
+        head = self.head_truth()
+        return record[1] in head.subscribed and not head.covers(record)

@@ -56,6 +56,7 @@ class LinkOptions:
     ``topology`` finds the node of a log by it. ``deadline`` (seconds) bounds every call,
     ``connect_timeout`` (seconds) a connect. ``replicas`` and ``wait_ms`` are for REPLICATED (P6).
     ``commits_stopped`` says whether commits are to be refused as FULL without asking Redis (P15).
+    ``clock_problem`` says why no call is decided at the moment, if so.
     ``archive`` answers what a session asks of the archive of a log, by the log's name (P10).
     """
 
@@ -65,6 +66,7 @@ class LinkOptions:
     replicas: int = 0
     wait_ms: int = 1000
     commits_stopped: Callable[[], bool] = lambda: False
+    clock_problem: Callable[[], str] = lambda: ""
     archive: Callable[[str, ArchiveRead], Awaitable[Reply]] = no_archive
     topology: Topology = field(init=False)
 

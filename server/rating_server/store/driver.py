@@ -160,8 +160,11 @@ class SessionDriver:
         """Have the machine decide ``call``, and return its ticket.
 
         ``take`` gets the answer or the StoreError, once, in a later turn of the loop; not after
-        `forget`. StoreUnavailable if the call cannot even wait.
+        `forget`. StoreUnavailable if the call cannot even wait; ClockRefused while this clock is
+        so far behind that what is decided now would be wrong for good (S7.3).
         """
+        if problem := self._options.clock_problem():
+            raise ClockRefused(problem)
         if self._session.queued_bytes > MAX_QUEUED_BYTES:
             raise StoreUnavailable(f"log {self._keys.name}: too many calls wait for the store")
         return self._enter(self._session.submit, call, take)

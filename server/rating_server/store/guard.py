@@ -1,8 +1,11 @@
-"""Stops commits before memory or disk is full (P15).
+"""Stops commits before memory or disk is full (P15), and calls while the clock is far behind.
 
 A store that is really full cannot fold and so never empties itself again, and an append-only file
 on a full disk ends the store. So commits stop early: at 90 % of maxmemory, and below a reserve of
 free disk where the store is embedded. Reads, checks and folds go on.
+
+A server whose clock is behind refuses records that are new as IN_FUTURE, for good, though they are
+not: a machine that slept does. The store refuses one that is ahead (P11); this one stops by itself.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 
 from redis.asyncio.connection import Connection
@@ -25,6 +29,9 @@ from rating_server.store.connection import (
 )
 
 _log = logging.getLogger(__name__)
+
+CLOCK_BEHIND_US = 30_000_000
+"""Half of what an event time may be ahead (S7.3)."""
 
 
 def memory_problem(info: dict[str, str]) -> str:
@@ -48,12 +55,16 @@ class StoreGuard:
         free_disk: Callable[[], int] | None = None,
         disk_reserve: int = 256 * 1024 * 1024,
         interval: float = 1.0,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
         self._options = options
         self._free_disk = free_disk
         self._disk_reserve = disk_reserve
         self._interval = interval
+        self._clock = clock
         self._problem = ""
+        self.clock_problem = ""
+        """Why no call is decided, in one line; empty while the clock agrees with some node's."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -99,13 +110,16 @@ class StoreGuard:
             return
         for url in connections.keys() - set(urls):
             await disconnect(connections.pop(url))
-        asked = await asyncio.gather(*(self._memory_of(url, connections) for url in urls))
-        problems = [problem for problem in asked if problem is not None]
-        if problems:
-            self._note(max(problems, key=bool) or self._disk_problem())
+        asked = await asyncio.gather(*(self._ask(url, connections) for url in urls))
+        told = [facts for facts in asked if facts is not None]
+        if told:
+            self._note(max((problem for problem, _ in told), key=bool) or self._disk_problem())
+            self._note_clock(min(behind for _, behind in told))
 
-    async def _memory_of(self, url: str, connections: dict[str, Connection]) -> str | None:
-        """Return why a node's memory stops commits, or empty; None if it does not answer."""
+    async def _ask(self, url: str, connections: dict[str, Connection]) -> tuple[str, int] | None:
+        """Return why a node's memory stops commits, or empty, and how many µs this clock is behind
+        the node's; None if it does not answer.
+        """
         connection = connections.get(url)
         try:
             async with asyncio.timeout(self._options.deadline):
@@ -113,7 +127,11 @@ class StoreGuard:
                     connection = open_connection(url, self._options.connect_timeout)
                     await establish(connection)
                     connections[url] = connection
-                return memory_problem(parse_info(await ask_redis(connection, b"INFO", b"memory")))
+                info = parse_info(await ask_redis(connection, b"INFO", b"memory"))
+                seconds, micros = await ask_redis(connection, b"TIME")
+                # Read after the reply: a slow one makes this clock look ahead, never behind.
+                behind = int(seconds) * 1_000_000 + int(micros) - self._clock()
+                return memory_problem(info), behind
         except CONNECTION_ERRORS as error:
             _log.debug("the guard lost a connection: %s", error)
             connections.pop(url, None)
@@ -130,6 +148,17 @@ class StoreGuard:
                 f"the store's disk has {free} bytes left; commits stop below {self._disk_reserve}"
             )
         return ""
+
+    def _note_clock(self, behind_us: int) -> None:
+        problem = ""
+        if behind_us > CLOCK_BEHIND_US:
+            problem = f"this server's clock is {behind_us // 1_000_000} s behind the store's"
+        if bool(problem) != bool(self.clock_problem):
+            if problem:
+                _log.error("%s: calls are refused until both agree", problem)
+            else:
+                _log.warning("calls go on: this server's clock agrees with the store's again")
+        self.clock_problem = problem
 
     def _note(self, problem: str) -> None:
         if bool(problem) != bool(self._problem):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from rating_server.ports import StoreError, StoreUnavailable
+from rating_server.ports import StoreError
 from rating_server.store.driver import SessionDriver
 
 
@@ -32,7 +32,7 @@ async def post_all(
     for index, (driver, call) in enumerate(calls):
         try:
             tickets[index] = driver.post(call, partial(take, index))
-        except StoreUnavailable as error:
+        except StoreError as error:
             outcomes[index] = error
     try:
         if tickets:

@@ -91,6 +91,7 @@ class RedisUsageStore:
             replicas=options.replicas if replicated else 0,
             wait_ms=max(int(options.deadline * 500), 1),
             commits_stopped=self._commits_stopped,
+            clock_problem=lambda: self._guard.clock_problem,
             archive=no_archive if self._files is None else archive_reader(self._files),
         )
         self._archiving: ArchiveTask | None = None
@@ -98,6 +99,7 @@ class RedisUsageStore:
             self._link,
             free_disk=embedded.directory.free_bytes if embedded is not None else options.disk,
             disk_reserve=options.disk_reserve,
+            clock=clock,
         )
         self._hash_key = b""
         self._shard_count = options.shards

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,30 @@ def test_a_segment_that_is_gone_is_written_again(bench_of) -> None:
             assert await bench.command("verify") == 0
 
     asyncio.run(scenario())
+
+
+def test_a_full_disk_stops_archiving_and_nothing_else(bench_of, caplog) -> None:
+    """Where files may not grow, the round says so and leaves log and archive as they are; the next
+    round after it goes on.
+    """
+
+    async def scenario() -> None:
+        async with bench_of() as bench:
+            length = await bench.log_length()
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))  # of this process alone
+            try:
+                report = await bench.round(trims=True)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            assert report.problem.endswith("cannot be written")
+            assert await bench.log_length() == length
+            assert list(bench.segments.iterdir()) == []
+            report = await bench.round(trims=True)
+            assert (report.problem, await bench.log_length()) == ("", 1)
+
+    asyncio.run(scenario())
+    assert "File too large" in caplog.text
 
 
 def test_half_written_files_of_a_crash_are_removed(tmp_path) -> None:

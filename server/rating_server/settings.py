@@ -196,7 +196,7 @@ class Settings(BaseSettings):
         100_000, ge=1, le=1_000_000, description="Most records, or rows to price, in a batch."
     )
     max_stream_batches: int = Field(
-        64, ge=1, le=1024, description="Batches of one stream that may wait for their answers."
+        16, ge=1, le=1024, description="Batches of one stream that may wait for their answers."
     )
     max_bytes_in_flight: int = Field(
         256 * 1024 * 1024,

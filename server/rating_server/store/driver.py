@@ -75,6 +75,7 @@ class SessionDriver:
         self._link: Link | None = None
         self._lost = asyncio.Event()
         self._inbox: deque[Callable[[], None]] = deque()
+        self._fold_due = False
         self._waiting: dict[int, Take] = {}
         self._last_ticket = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -242,14 +243,21 @@ class SessionDriver:
         self._inbox.clear()  # with the connection, what came last is unknown too: P3 settles it
         _log.warning("log %s: connection lost: %s", self._keys.name, reason)
         self._event(self._session.on_lost)
+        if self._fold_due:
+            # A timer that ran out is no reply: unheard, no round of folding would ever begin.
+            self._event(self._fold)
 
     def _on_timer(self, name: str) -> None:
         self._timers.pop(name, None)
-        event = partial(self._session.on_timer, name)
         if name == "fold":
-            self._later(event)
+            self._fold_due = True
+            self._later(self._fold)
         else:
-            self._event(event)
+            self._event(partial(self._session.on_timer, name))
+
+    def _fold(self) -> None:
+        self._fold_due = False
+        self._session.on_timer("fold")
 
     def _event(self, event: Callable[[], None]) -> None:
         """Give the session an event and carry out what follows from it."""
@@ -312,6 +320,7 @@ class SessionDriver:
     def _replace_session(self) -> None:
         self._cancel_timers()
         self._inbox.clear()
+        self._fold_due = False
         self._session = self._build()
         self._fail_waiting("the session failed and is rebuilt from the log")
         if self._link is not None:

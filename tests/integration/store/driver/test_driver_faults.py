@@ -119,6 +119,24 @@ def test_wrong_clock_is_refused_until_it_is_right(store, new_server, serving, no
     assert store.ask("XLEN", KEYS.log) == 1
 
 
+def test_a_fold_that_was_due_outlives_the_connection(store, new_server, serving) -> None:
+    """A connection lost between the fold's timer and its turn ends no folding: the timer is set
+    again (P8).
+    """
+
+    async def scenario() -> None:
+        server = new_server(store.url)
+        async with serving(server):
+            assert await server.driver.call("folded") == "ACCEPTED"
+            driver = server.driver
+            driver._timers.pop("fold").cancel()
+            driver._on_timer("fold")
+            driver._link.lose("cut")
+            assert "fold" in driver._timers
+
+    asyncio.run(scenario())
+
+
 def test_functions_lost_by_the_store_are_loaded_again(store, new_server, serving) -> None:
     """A store that lost the library gets it back, and the call that met this is not lost."""
 

@@ -227,7 +227,8 @@ class ContractLog:
             holder = self.subscription_at(start)
             name = name if holder is None else holder.subscription_id
         elif not action.correction:
-            started = [one for one in self.subscriptions() if one.start_time <= now]
+            every = self.subscriptions()
+            started = [one for one in every if one.start_time <= now and not one.void]
             ended = [(period_that_ended_last(one, now), one.subscription_id) for one in started]
             # Of subscriptions one after another the last has no ended period at first.
             ended = [item for item in ended if item[0].end <= now] or ended

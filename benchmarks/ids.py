@@ -19,9 +19,9 @@ from rating_core.catalog import Aggregation, BillingPeriod, Meter
 from rating_core.metering.batch import RecordBatch
 from rating_core.metering.calls import CreateSubscription, RecordCall, StateDigest
 from rating_core.metering.id_index import IdIndex
-from rating_core.metering.id_run import IdRun, all_rows, merged_run
-from rating_core.metering.id_table import IdTable
-from rating_core.metering.protocol import EMPTY_TOKEN
+from rating_core.metering.ids.run import IdRun, all_rows, merged_run
+from rating_core.metering.ids.table import IdTable
+from rating_core.metering.log.protocol import EMPTY_TOKEN
 from rating_core.metering.shard import UsageShard
 from rating_core.period import DAY_US
 from rating_server.store.id_files import IdFiles

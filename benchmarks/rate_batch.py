@@ -17,7 +17,7 @@ from benchmarks.peers.engine import Workload
 from benchmarks.price_sheet import GRADUATED
 from rating_client import Client, RateBatch
 from rating_core.bulk import rate_quantities
-from rating_core.plan_output import plan_to_document
+from rating_core.plan.output import plan_to_document
 
 BATCH = 100_000
 PLAN_COUNTS = {"1-plan": 1, "1000-plans": 1_000}

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from rating_core.catalog import Example, Meter, Plan
 from rating_core.errors import PlanInvalid, UsageInvalid
-from rating_core.plan_document import NO_METERS, MinorUnit, read_example, read_plan
-from rating_core.plan_fields import FaultList, Fields, Place
+from rating_core.plan.document import NO_METERS, MinorUnit, read_example, read_plan
+from rating_core.plan.fields import FaultList, Fields, Place
 from rating_core.statement import Statement
 from rating_core.units import format_decimal
 

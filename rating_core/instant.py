@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rating_core.period import DAY_US, INSTANT_MAX, INSTANT_MIN, month_number, month_start_days
-from rating_core.plan_fields import FaultList, Place, shown
+from rating_core.plan.fields import FaultList, Place, shown
 
 _SECOND_US = 1_000_000
 _FORM = re.compile(

@@ -18,7 +18,7 @@ from rating_core.catalog import (
 )
 from rating_core.counter import BandCount, SeriesCounter
 from rating_core.errors import OutOfRange, UsageInvalid
-from rating_core.plan_fields import FaultList, Fields, Place, listed, read_decimal, read_text, shown
+from rating_core.plan.fields import FaultList, Fields, Place, listed, read_decimal, read_text, shown
 from rating_core.units import decimals, fits_int64, format_decimal, to_units
 
 _COUNTS = (Aggregation.COUNT, Aggregation.UNIQUE_COUNT)

@@ -1,4 +1,4 @@
-"""Which zones can have a plan's hourly commitments (S5.5, ADR 38)."""
+"""Which zones can have a plan's hourly commitments (S5.5, ADR 39)."""
 
 from __future__ import annotations
 

@@ -15,10 +15,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_core.metering.event_ids import take_ids
-from rating_core.metering.roll import RollNames
-from rating_core.metering.split import split_rows
-from rating_core.metering.words import Word, compact, compact_names, merge_names, merge_words
+from rating_core.metering.deciding.event_ids import take_ids
+from rating_core.metering.deciding.roll import RollNames
+from rating_core.metering.deciding.split import split_rows
+from rating_core.metering.deciding.words import (
+    Word,
+    compact,
+    compact_names,
+    merge_names,
+    merge_words,
+)
 from rating_core.units import SCALE_MAX
 
 DimensionSet = tuple[tuple[str, str], ...]

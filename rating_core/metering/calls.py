@@ -22,7 +22,7 @@ from rating_core.metering.batch import DimensionSet, RecordBatch
 from rating_core.zone import UTC_NAME, ZoneTable
 
 if TYPE_CHECKING:  # it imports, by way of snapshots, this module
-    from rating_core.metering.records_entry import EntryMeter
+    from rating_core.metering.deciding.records_entry import EntryMeter
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US

@@ -16,7 +16,6 @@ from typing import Any
 
 from rating_core.catalog import Meter
 from rating_core.errors import LogCorrupt, PlanInvalid, SnapshotInvalid
-from rating_core.metering.archive import SnapshotName
 from rating_core.metering.calls import ControlAnswer, StateDigest, canonical_json
 from rating_core.metering.catalogue_calls import (
     MOVE_AHEAD_US,
@@ -33,12 +32,19 @@ from rating_core.metering.catalogue_calls import (
     StoredPlan,
     version_for,
 )
-from rating_core.metering.controls import replayed
-from rating_core.metering.entry import ControlEntry, decode_body, encode_control
-from rating_core.metering.protocol import EMPTY_TOKEN, Decision
-from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot, pack_state, unpack_state
-from rating_core.plan_document import meter_from_document
-from rating_core.plan_output import meter_to_document
+from rating_core.metering.contracts.controls import replayed
+from rating_core.metering.log.archive import SnapshotName
+from rating_core.metering.log.entry import ControlEntry, decode_body, encode_control
+from rating_core.metering.log.protocol import EMPTY_TOKEN, Decision
+from rating_core.metering.log.snapshot import (
+    GetHead,
+    Snapshot,
+    TakeSnapshot,
+    pack_state,
+    unpack_state,
+)
+from rating_core.plan.document import meter_from_document
+from rating_core.plan.output import meter_to_document
 
 __all__ = [
     "Catalogue",

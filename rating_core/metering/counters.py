@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from rating_core.catalog import Aggregation, BillingPeriod, BucketLength
 from rating_core.jit import kernel
 from rating_core.metering.calls import Bands
-from rating_core.metering.cells import VALUE, Additions, grown
-from rating_core.metering.counter_table import ADDITIVE, CounterTable
-from rating_core.metering.key_table import ABSENT
-from rating_core.metering.keyed_hash import hash_words
-from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.row_keys import RowKeys
+from rating_core.metering.counting.cells import VALUE, Additions, grown
+from rating_core.metering.counting.counter_table import ADDITIVE, CounterTable
+from rating_core.metering.deciding.key_table import ABSENT
+from rating_core.metering.deciding.keyed_hash import hash_words
+from rating_core.metering.deciding.records_entry import RecordsEntry
+from rating_core.metering.deciding.row_keys import RowKeys
 from rating_core.period import PERIOD_CODES, calendar_start
 
 BUCKET_CODES = {

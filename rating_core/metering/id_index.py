@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.errors import IdsDamaged, SnapshotInvalid
-from rating_core.metering.id_run import read_run
-from rating_core.metering.id_segment import IdSegment, SegmentKey
-from rating_core.metering.snapshot import Taken, take_state, unpack_state
+from rating_core.metering.ids.run import read_run
+from rating_core.metering.ids.segment import IdSegment, SegmentKey
+from rating_core.metering.log.snapshot import Taken, take_state, unpack_state
 from rating_core.period import DAY_US
 
 _SEGMENTS_PER_WINDOW = 8

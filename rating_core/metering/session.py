@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rating_core.errors import IndexFull
-from rating_core.metering.entry import encode_envelope
-from rating_core.metering.flight import GROUP_BYTES, Batch, Pending, Verification
-from rating_core.metering.protocol import (
+from rating_core.metering.log.entry import encode_envelope
+from rating_core.metering.log.flight import GROUP_BYTES, Batch, Pending, Verification
+from rating_core.metering.log.protocol import (
     AckLevel,
     Check,
     HeadReply,
@@ -26,7 +26,7 @@ from rating_core.metering.protocol import (
     Reply,
     chain_token,
 )
-from rating_core.metering.settlement import CLOCK_DELAY_US, Settlement
+from rating_core.metering.log.settlement import CLOCK_DELAY_US, Settlement
 
 MAX_IN_FLIGHT = 3
 GROUP_DELAY_US = 2_000

@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.errors import IndexFull, LogCorrupt
-from rating_core.metering.archive import SnapshotName
 from rating_core.metering.batch import RecordBatch
-from rating_core.metering.bulk_finalize import decide_bulk
 from rating_core.metering.calls import (
     Configure,
     Control,
@@ -32,33 +30,48 @@ from rating_core.metering.calls import (
     StateDigest,
     Subscription,
 )
-from rating_core.metering.contract_state import contract_answer, contract_state
-from rating_core.metering.contract_usage import PlanOf, no_plan
-from rating_core.metering.controls import decide_control
-from rating_core.metering.counter_hashes import CounterHashes
+from rating_core.metering.contracts.bulk_finalize import decide_bulk
+from rating_core.metering.contracts.contract_state import contract_answer, contract_state
+from rating_core.metering.contracts.contract_usage import PlanOf, no_plan
+from rating_core.metering.contracts.controls import decide_control
+from rating_core.metering.contracts.directory import Directory, DirectoryView
+from rating_core.metering.contracts.finalize import ContractState
+from rating_core.metering.contracts.ledger import Ledger
+from rating_core.metering.contracts.ledger_calls import (
+    FinalizePeriods,
+    GetAccount,
+    GetContract,
+    LedgerCall,
+)
+from rating_core.metering.contracts.line_names import LineNames
+from rating_core.metering.contracts.subscription_calls import Counted, Standing
 from rating_core.metering.counters import Counters
-from rating_core.metering.decide import FUTURE_US, Limits, MeterOf, RecordDecision
-from rating_core.metering.directory import Directory, DirectoryView
-from rating_core.metering.entry import ControlEntry, decode_body, encode_control, encode_records
-from rating_core.metering.finalize import ContractState
-from rating_core.metering.grouping import call_hurries, call_size, calls_join
-from rating_core.metering.id_index import IdIndex
-from rating_core.metering.in_flight import (
+from rating_core.metering.counting.counter_hashes import CounterHashes
+from rating_core.metering.deciding.decide import FUTURE_US, Limits, MeterOf, RecordDecision
+from rating_core.metering.deciding.in_flight import (
     InFlight,
     RecentEntries,
     add_entry,
     apply_control,
     entry_of_customer,
 )
-from rating_core.metering.keyed_hash import HashKey
-from rating_core.metering.ledger import Ledger
-from rating_core.metering.ledger_calls import FinalizePeriods, GetAccount, GetContract, LedgerCall
-from rating_core.metering.line_names import LineNames
-from rating_core.metering.producers import GetProducer, ProducerEntry, Producers, ProducerView
-from rating_core.metering.protocol import EMPTY_TOKEN, Decision
-from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.row_keys import RowKeys, entry_keys
-from rating_core.metering.sequenced import (
+from rating_core.metering.deciding.keyed_hash import HashKey
+from rating_core.metering.deciding.records_entry import RecordsEntry
+from rating_core.metering.deciding.row_keys import RowKeys, entry_keys
+from rating_core.metering.deciding.standing import StagedRecords, standing_before
+from rating_core.metering.id_index import IdIndex
+from rating_core.metering.log.archive import SnapshotName
+from rating_core.metering.log.entry import ControlEntry, decode_body, encode_control, encode_records
+from rating_core.metering.log.grouping import call_hurries, call_size, calls_join
+from rating_core.metering.log.protocol import EMPTY_TOKEN, Decision
+from rating_core.metering.log.snapshot import GetHead, Snapshot, TakeSnapshot
+from rating_core.metering.sequencing.producers import (
+    GetProducer,
+    ProducerEntry,
+    Producers,
+    ProducerView,
+)
+from rating_core.metering.sequencing.sequenced import (
     ProducerCall,
     SequencedDecision,
     Staged,
@@ -72,9 +85,6 @@ from rating_core.metering.shard_state import (
     state_digest,
     take_snapshot,
 )
-from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot
-from rating_core.metering.standing import StagedRecords, standing_before
-from rating_core.metering.subscription_calls import Counted, Standing
 from rating_core.units import INT64_MIN
 
 __all__ = [

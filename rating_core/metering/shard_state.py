@@ -12,7 +12,6 @@ from functools import partial
 from itertools import islice
 
 from rating_core.errors import LogCorrupt, SnapshotInvalid
-from rating_core.metering.bucket_history import list_buckets
 from rating_core.metering.calls import (
     BucketsAnswer,
     CountersAnswer,
@@ -20,17 +19,18 @@ from rating_core.metering.calls import (
     GetCounters,
     canonical_json,
 )
-from rating_core.metering.counter_dump import load_counters, take_counters
+from rating_core.metering.contracts.directory import Directory, DirectoryView
+from rating_core.metering.contracts.ledger import Ledger
+from rating_core.metering.contracts.parts import period_at
 from rating_core.metering.counters import Counters
-from rating_core.metering.directory import Directory, DirectoryView
+from rating_core.metering.counting.bucket_history import list_buckets
+from rating_core.metering.counting.counter_dump import load_counters, take_counters
+from rating_core.metering.counting.series_state import counters_of
+from rating_core.metering.deciding.keyed_hash import HashKey
+from rating_core.metering.deciding.row_keys import customer_part_key
 from rating_core.metering.id_index import IdIndex
-from rating_core.metering.keyed_hash import HashKey
-from rating_core.metering.ledger import Ledger
-from rating_core.metering.parts import period_at
-from rating_core.metering.producers import Producers
-from rating_core.metering.row_keys import customer_part_key
-from rating_core.metering.series_state import counters_of
-from rating_core.metering.snapshot import Encoded, Snapshot, Taken
+from rating_core.metering.log.snapshot import Encoded, Snapshot, Taken
+from rating_core.metering.sequencing.producers import Producers
 
 KIND = "usage"
 _KEY_PROBE = "ratewright snapshot"

@@ -28,8 +28,8 @@ from rating_core.metering.calls import (
     Subscription,
 )
 from rating_core.metering.catalogue_calls import MOVE_AHEAD_US
-from rating_core.metering.finalize import period_that_ended_last
-from rating_core.metering.ledger_calls import (
+from rating_core.metering.contracts.finalize import period_that_ended_last
+from rating_core.metering.contracts.ledger_calls import (
     AccountAnswer,
     ContractAnswer,
     CreateGrant,
@@ -39,8 +39,8 @@ from rating_core.metering.ledger_calls import (
     GetContract,
     VoidGrant,
 )
-from rating_core.metering.statement_entry import FinalStatement, read_final_statement
-from rating_core.plan_overrides import apply_overrides
+from rating_core.metering.contracts.statement_entry import FinalStatement, read_final_statement
+from rating_core.plan.overrides import apply_overrides
 from rating_core.scenario import steps
 from rating_core.scenario.records import batch_of
 from rating_core.scenario.virtual_log import VirtualLog

@@ -10,8 +10,8 @@ from rating_core.errors import ScenarioInvalid
 from rating_core.instant import format_instant, read_instant
 from rating_core.metering.calls import DAY_US, DEFAULT_GRACE_US, SECOND_US
 from rating_core.period import HOUR_US
-from rating_core.plan_document import MinorUnit, read_plan
-from rating_core.plan_fields import FaultList, Fields, Place, read_text, shown
+from rating_core.plan.document import MinorUnit, read_plan
+from rating_core.plan.fields import FaultList, Fields, Place, read_text, shown
 from rating_core.scenario.step_fields import STEP_NAMES, Names, read_action
 from rating_core.scenario.steps import PlanVersion, Scenario, Step
 from rating_core.zone import UTC_NAME, ZoneTable

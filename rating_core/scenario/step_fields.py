@@ -18,8 +18,8 @@ from rating_core.errors import PlanInvalid
 from rating_core.instant import read_instant
 from rating_core.metering.batch import DimensionSet
 from rating_core.metering.catalogue_calls import version_for
-from rating_core.plan_fields import FaultList, Fields, IdSpace, Place, listed, read_decimal, shown
-from rating_core.plan_overrides import read_overrides
+from rating_core.plan.fields import FaultList, Fields, IdSpace, Place, listed, read_decimal, shown
+from rating_core.plan.overrides import read_overrides
 from rating_core.scenario.status_names import known_status, status_names
 from rating_core.scenario.steps import (
     Action,

@@ -17,11 +17,11 @@ from rating_core.metering.calls import (
     RecordAnswer,
     RecordCall,
 )
-from rating_core.metering.entry import encode_envelope
-from rating_core.metering.protocol import LogEntry, chain_token
-from rating_core.metering.recount_reading import RecountReading
+from rating_core.metering.contracts.recount_reading import RecountReading
+from rating_core.metering.contracts.subscription import subscription_from_facts
+from rating_core.metering.log.entry import encode_envelope
+from rating_core.metering.log.protocol import LogEntry, chain_token
 from rating_core.metering.shard import UsageShard
-from rating_core.metering.subscription import subscription_from_facts
 from rating_core.zone import ZoneTable
 
 _HASH_KEY = bytes(16)

@@ -17,7 +17,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from rating_core.metering.protocol import AckLevel
+from rating_core.metering.log.protocol import AckLevel
 from rating_server import warm
 from rating_server.currency import minor_unit
 from rating_server.logs import configure_logs

@@ -1,6 +1,6 @@
 """Reading YAML and JSON files: every scalar as text, duplicate keys are errors (S1.1).
 
-A file becomes a tree of dict, list and str, as `rating_core.plan_document` takes it: no floats, no
+A file becomes a tree of dict, list and str, as `rating_core.plan.document` takes it: no floats, no
 dates, no octals, and `NO` stays a text. What cannot be read is one line that names file and line.
 """
 

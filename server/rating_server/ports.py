@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rating_core.catalog import Meter
-from rating_core.metering.protocol import LogEntry
-from rating_core.metering.roll import Roll
+from rating_core.metering.deciding.roll import Roll
+from rating_core.metering.log.protocol import LogEntry
 from rating_server.topology import Topology
 
 

@@ -12,7 +12,7 @@ import pytest
 from rating_core.case import Case, case_from_document, check_example
 from rating_core.catalog import ChargeModel
 from rating_core.pipeline import is_priced_by_rows, rate_statement
-from rating_core.plan_document import plan_from_document, plan_to_document
+from rating_core.plan.document import plan_from_document, plan_to_document
 from rating_core.reference import reference_statement
 from rating_core.usage import counters_from_usage, usage_from_document, usage_to_document
 

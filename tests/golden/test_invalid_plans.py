@@ -10,7 +10,7 @@ import pytest
 
 from rating_core.catalog import Aggregation, Meter
 from rating_core.errors import PlanInvalid
-from rating_core.plan_document import plan_from_document
+from rating_core.plan.document import plan_from_document
 
 FILE = Path(__file__).parent / "invalid" / "plans.jsonl"
 ROWS = [json.loads(row) for row in FILE.read_text(encoding="utf-8").splitlines()]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rating_core.catalog import UsageEntry
-from rating_core.plan_document import plan_from_document
+from rating_core.plan.document import plan_from_document
 from rating_core.reference import reference_statement
 from rating_core.units import format_units, parse_decimal
 from rating_server.cli.demo_server import running_server

@@ -14,7 +14,7 @@ import pytest
 
 from rating_client.values import Statement, StatementLine
 from rating_core.catalog import UsageEntry
-from rating_core.plan_document import plan_from_document
+from rating_core.plan.document import plan_from_document
 from rating_server.cli.demo_check import compare
 from rating_server.cli.demo_workload import generate
 from rating_server.currency import minor_unit

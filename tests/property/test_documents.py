@@ -10,7 +10,7 @@ import pytest
 
 from rating_core.case import case_from_document
 from rating_core.errors import PlanInvalid, UsageInvalid
-from rating_core.plan_document import plan_from_document, plan_to_document, warnings_of
+from rating_core.plan.document import plan_from_document, plan_to_document, warnings_of
 from rating_core.usage import counters_from_usage, usage_to_document
 
 JUNK: tuple[Any, ...] = (

@@ -25,7 +25,7 @@ from rating_core.catalog import (
 )
 from rating_core.errors import OutOfRange
 from rating_core.pipeline import rate_statement, rate_statements
-from rating_core.plan_document import plan_from_document, plan_to_document
+from rating_core.plan.document import plan_from_document, plan_to_document
 from rating_core.reference import reference_statement
 from rating_core.statement import Statement
 from rating_core.units import RoundingMode, RoundingStage

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rating_core.catalog import Aggregation, BillingPeriod, Meter
 from rating_core.metering.batch import RecordStatus
 from rating_core.metering.calls import DAY_US
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.shard import (
     Configure,
     CreateSubscription,

@@ -33,10 +33,10 @@ from rating_core.metering.calls import (
     RecordCall,
     StateDigest,
 )
-from rating_core.metering.entry import decode_body
-from rating_core.metering.ledger_calls import FinalizePeriod
-from rating_core.metering.parts import part_at, period_at, periods_from, spans_from
-from rating_core.metering.protocol import Decision
+from rating_core.metering.contracts.ledger_calls import FinalizePeriod
+from rating_core.metering.contracts.parts import part_at, period_at, periods_from, spans_from
+from rating_core.metering.log.entry import decode_body
+from rating_core.metering.log.protocol import Decision
 from rating_core.metering.shard import UsageShard
 from rating_core.period import HOUR_US
 from rating_server.zones import zone_table

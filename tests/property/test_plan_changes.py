@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rating_core.plan_diff import DifferenceKind, diff_plans
-from rating_core.plan_document import plan_from_document, plan_to_document
-from rating_core.plan_overrides import (
+from rating_core.plan.diff import DifferenceKind, diff_plans
+from rating_core.plan.document import plan_from_document, plan_to_document
+from rating_core.plan.overrides import (
     CHARGE_KEYS,
     COMMITMENT_KEYS,
     apply_overrides,

@@ -32,11 +32,11 @@ from rating_core.metering.calls import (
     RecordCall,
     StateDigest,
 )
-from rating_core.metering.entry import decode_envelope, encode_envelope
-from rating_core.metering.protocol import LogEntry, chain_token
-from rating_core.metering.recount_reading import RecountReading
+from rating_core.metering.contracts.recount_reading import RecountReading
+from rating_core.metering.contracts.subscription import subscription_from_facts
+from rating_core.metering.log.entry import decode_envelope, encode_envelope
+from rating_core.metering.log.protocol import LogEntry, chain_token
 from rating_core.metering.shard import UsageShard
-from rating_core.metering.subscription import subscription_from_facts
 
 KEY = bytes(range(16))
 START = 20_454 * DAY_US

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rating_core.instant import format_instant, parse_instant
-from rating_core.metering.parts import periods_from
+from rating_core.metering.contracts.parts import periods_from
 from rating_core.scenario.contract_log import ContractLog, NotFound
 from rating_core.scenario.document import scenario_from_document
 from rating_core.scenario.steps import Finalize, Retract, Scenario, SendUsage

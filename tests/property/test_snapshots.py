@@ -14,26 +14,26 @@ from rating_core.contract.values import Grant, GrantKind, Promotion, PromotionKi
 from rating_core.errors import SnapshotInvalid
 from rating_core.metering.calls import DAY_US
 from rating_core.metering.catalogue import Catalogue, CreateMeter, CreatePlan
-from rating_core.metering.ledger_calls import (
+from rating_core.metering.contracts.ledger_calls import (
     CreateGrant,
     CreatePromotion,
     FinalizePeriod,
     VoidGrant,
 )
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.deciding.record import UsageRecord, batch_of
+from rating_core.metering.log.snapshot import (
+    Snapshot,
+    TakeSnapshot,
+    decode_snapshot,
+    encode_snapshot,
+    part_digest,
+)
 from rating_core.metering.shard import (
     Configure,
     CreateSubscription,
     RecordCall,
     StateDigest,
     UsageShard,
-)
-from rating_core.metering.snapshot import (
-    Snapshot,
-    TakeSnapshot,
-    decode_snapshot,
-    encode_snapshot,
-    part_digest,
 )
 
 NOW = 1_767_571_200_000_000

@@ -20,12 +20,12 @@ from rating_core.metering.calls import (
     RecordCall,
     StateDigest,
 )
-from rating_core.metering.entry import encode_envelope
-from rating_core.metering.ledger_calls import FinalizePeriod, FinalizePeriods, GetContract
-from rating_core.metering.protocol import LogEntry, chain_token
-from rating_core.metering.recount_reading import RecountReading
+from rating_core.metering.contracts.ledger_calls import FinalizePeriod, FinalizePeriods, GetContract
+from rating_core.metering.contracts.recount_reading import RecountReading
+from rating_core.metering.contracts.subscription import subscription_from_facts
+from rating_core.metering.log.entry import encode_envelope
+from rating_core.metering.log.protocol import LogEntry, chain_token
 from rating_core.metering.shard import UsageShard
-from rating_core.metering.subscription import subscription_from_facts
 
 JANUARY = 20_454 * DAY_US
 """2026-01-01, a Thursday."""

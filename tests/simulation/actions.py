@@ -6,8 +6,8 @@ import contracts
 import steps
 from steps import MAX_NODES, TICKS
 
-from rating_core.metering.archiver import WriteSegment
-from rating_core.metering.protocol import FoldRead, Trim
+from rating_core.metering.log.archiver import WriteSegment
+from rating_core.metering.log.protocol import FoldRead, Trim
 
 CONTROLS = (
     ("subscribe", "b", "subscribe-b"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from truth import Violation
 
-from rating_core.metering.archive import (
+from rating_core.metering.log.archive import (
     ListArchive,
     Listing,
     LoadedSnapshot,
@@ -20,9 +20,9 @@ from rating_core.metering.archive import (
     paths_to,
     whole,
 )
-from rating_core.metering.archiver import ArchiveRound, WriteSnapshot
-from rating_core.metering.protocol import FoldRead, LogPage, ReadLog, Trim, chain_token
-from rating_core.metering.snapshot import GetHead, TakeSnapshot
+from rating_core.metering.log.archiver import ArchiveRound, WriteSnapshot
+from rating_core.metering.log.protocol import FoldRead, LogPage, ReadLog, Trim, chain_token
+from rating_core.metering.log.snapshot import GetHead, TakeSnapshot
 
 KEPT_US = (0, 1_000_000, 86_400_000_000)
 """How long entries stay in the log before they are archived, drawn for each round."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from archive_model import BrokenRounds
 
-from rating_core.metering.archiver import ArchiveRound
-from rating_core.metering.protocol import Answer, HistoryLost, LogEntry
+from rating_core.metering.log.archiver import ArchiveRound
+from rating_core.metering.log.protocol import Answer, HistoryLost, LogEntry
 from rating_core.metering.session import ShardSession
 
 

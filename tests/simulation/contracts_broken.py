@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rating_core.metering.entry import ControlEntry
-from rating_core.metering.recount_reading import RecountReading
+from rating_core.metering.contracts.recount_reading import RecountReading
+from rating_core.metering.contracts.subscription import RECOUNT
+from rating_core.metering.log.entry import ControlEntry
 from rating_core.metering.shard import UsageShard
-from rating_core.metering.subscription import RECOUNT
 
 
 class BelievesVersions(UsageShard):

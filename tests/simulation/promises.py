@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from truth import CLOCK_TOLERANCE_US, WINDOW_US, Violation
 
-from rating_core.metering.protocol import EMPTY_TOKEN
+from rating_core.metering.log.protocol import EMPTY_TOKEN
 
 
 class Promises:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rating_core.metering.archive import ListArchive, LoadSnapshot, ReadSegment
-from rating_core.metering.protocol import (
+from rating_core.metering.log.archive import ListArchive, LoadSnapshot, ReadSegment
+from rating_core.metering.log.protocol import (
     EMPTY_TOKEN,
     Check,
     Commit,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from broken import SimulatedSession
 
-from rating_core.metering.producer_stream import Opening, ProducerStream
-from rating_core.metering.producers import ProducerFact, runs_of
-from rating_core.metering.sequenced import SequencedDecision
+from rating_core.metering.sequencing.producer_stream import Opening, ProducerStream
+from rating_core.metering.sequencing.producers import ProducerFact, runs_of
+from rating_core.metering.sequencing.sequenced import SequencedDecision
 
 # --- P12 ---
 

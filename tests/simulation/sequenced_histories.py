@@ -25,7 +25,7 @@ from sequenced_parts import BATCHES, SHARDS, WINDOW, Writer, subscription
 from sequenced_world import SequencedWorld
 from truth import SECOND_US, Violation
 
-from rating_core.metering import sequenced
+from rating_core.metering.sequencing import sequenced
 
 MAX_NODES = 4
 HEAL_ROUNDS = 400

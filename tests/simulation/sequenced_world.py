@@ -30,12 +30,12 @@ from sequenced_parts import (
 )
 from truth import START_US, Violation
 
-from rating_core.metering import sequenced
 from rating_core.metering.batch import RecordStatus
-from rating_core.metering.entry import decode_envelope, encode_envelope
-from rating_core.metering.producers import ProducerEntry
-from rating_core.metering.protocol import AckLevel, Answer, Reconnect, SetTimer, chain_token
-from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.deciding.records_entry import RecordsEntry
+from rating_core.metering.log.entry import decode_envelope, encode_envelope
+from rating_core.metering.log.protocol import AckLevel, Answer, Reconnect, SetTimer, chain_token
+from rating_core.metering.sequencing import sequenced
+from rating_core.metering.sequencing.producers import ProducerEntry
 from rating_core.metering.shard import UsageShard
 
 

@@ -29,8 +29,8 @@ from subjects import SUBJECTS as PLAIN_SUBJECTS
 from truth import START_US, Violation
 from world import World
 
-from rating_core.metering.archiver import ArchiveRound
-from rating_core.metering.recount_reading import RecountReading
+from rating_core.metering.contracts.recount_reading import RecountReading
+from rating_core.metering.log.archiver import ArchiveRound
 from rating_core.metering.shard import UsageShard
 
 CONTRACTS_BROKEN = (*contracts_broken.MACHINES, *contracts_broken.READINGS)

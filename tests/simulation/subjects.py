@@ -14,8 +14,8 @@ from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel,
 from rating_core.metering import shard
 from rating_core.metering.batch import RecordBatch, RecordStatus, RejectReason
 from rating_core.metering.calls import DEFAULT_WINDOW_US
-from rating_core.metering.entry import ControlEntry, decode_body
-from rating_core.metering.ledger_calls import FinalizePeriod
+from rating_core.metering.contracts.ledger_calls import FinalizePeriod
+from rating_core.metering.log.entry import ControlEntry, decode_body
 from rating_core.metering.shard import (
     Configure,
     CreateSubscription,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 
 from rating_core.errors import LogCorrupt
-from rating_core.metering.archive import SnapshotName
-from rating_core.metering.flight import HURRIED_BYTES
-from rating_core.metering.protocol import EMPTY_TOKEN, Decision
-from rating_core.metering.snapshot import GetHead, Snapshot, TakeSnapshot
+from rating_core.metering.log.archive import SnapshotName
+from rating_core.metering.log.flight import HURRIED_BYTES
+from rating_core.metering.log.protocol import EMPTY_TOKEN, Decision
+from rating_core.metering.log.snapshot import GetHead, Snapshot, TakeSnapshot
 
 DAY_US = 86_400_000_000
 WINDOW_US = 7 * DAY_US

@@ -17,9 +17,9 @@ from promises import Promises
 from redis_model import Connection, Node, RedisModel, State
 from truth import DAY_US, START_US, WINDOW_US, Violation
 
-from rating_core.metering.archiver import ArchiveRound
-from rating_core.metering.entry import decode_envelope, encode_envelope
-from rating_core.metering.protocol import (
+from rating_core.metering.log.archiver import ArchiveRound
+from rating_core.metering.log.entry import decode_envelope, encode_envelope
+from rating_core.metering.log.protocol import (
     EMPTY_TOKEN,
     AckLevel,
     Answer,

@@ -20,7 +20,7 @@ from rating_core.catalog import (
     Tier,
 )
 from rating_core.errors import RowStatus
-from rating_core.metering.bulk_amounts import bulk_amounts, compiled_plan
+from rating_core.metering.contracts.bulk_amounts import bulk_amounts, compiled_plan
 from rating_core.pipeline import rate_rows
 from rating_core.units import RoundingStage
 

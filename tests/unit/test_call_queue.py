@@ -2,7 +2,7 @@
 
 import pytest
 
-from rating_core.metering.flight import CallQueue
+from rating_core.metering.log.flight import CallQueue
 
 
 class Texts:

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from rating_core.catalog import UsageEntry
-from rating_core.plan_document import plan_from_document
+from rating_core.plan.document import plan_from_document
 from rating_server.cli.demo_check import RawUsage, priced
 from rating_server.currency import minor_unit
 from rating_server.documents import parse_yaml

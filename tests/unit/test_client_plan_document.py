@@ -15,7 +15,7 @@ from rating_client import (
     plan_to_document,
     usage_from_document,
 )
-from rating_core import plan_document as core
+from rating_core.plan import document as core
 
 CASES = sorted((Path(__file__).parents[1] / "golden" / "cases").glob("*.jsonl"))
 FULL = {

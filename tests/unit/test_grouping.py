@@ -1,8 +1,8 @@
 """Which calls of a usage shard share an entry, and which may overtake others."""
 
 from rating_core.metering.calls import Configure, RecordCall
-from rating_core.metering.grouping import OrderedRecords, call_hurries, calls_join
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.deciding.record import UsageRecord, batch_of
+from rating_core.metering.log.grouping import OrderedRecords, call_hurries, calls_join
 
 RECORDS = batch_of([UsageRecord("c", "m", "id", 1, 1)])
 

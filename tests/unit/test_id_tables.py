@@ -9,9 +9,9 @@ import pytest
 
 from rating_core.errors import IdsDamaged, SnapshotInvalid
 from rating_core.metering.id_index import IdIndex
-from rating_core.metering.id_run import PAGE_BYTES, all_rows, merged_run, read_run
-from rating_core.metering.id_slots import PAYLOAD_BITS
-from rating_core.metering.id_table import MOVED_PER_ID, IdTable
+from rating_core.metering.ids.run import PAGE_BYTES, all_rows, merged_run, read_run
+from rating_core.metering.ids.slots import PAYLOAD_BITS
+from rating_core.metering.ids.table import MOVED_PER_ID, IdTable
 from rating_core.period import DAY_US
 
 GENERATOR_SEED = 11

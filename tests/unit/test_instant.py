@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from rating_core.instant import format_instant, parse_instant, read_instant
-from rating_core.plan_fields import FaultList, Place
+from rating_core.plan.fields import FaultList, Place
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rating_core.metering.batch import RecordBatch, shard_of
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.deciding.record import UsageRecord, batch_of
 
 RECORDS = [
     UsageRecord(f"c{i % 5}", f"m{i % 3}", f"id-{i}é", i - 3, 1000 + i, (("d", str(i % 2)),), i % 4)

@@ -21,7 +21,7 @@ from rating_core.metering.catalogue import (
     StoredMeter,
 )
 from rating_core.metering.catalogue_calls import MOVE_AHEAD_US
-from rating_core.metering.entry import ControlEntry, encode_control
+from rating_core.metering.log.entry import ControlEntry, encode_control
 
 NOW = 1_767_571_200_000_000
 TOKENS = {"id": "tokens", "aggregation": "sum", "scale": "0", "dimensions": ["model", "region"]}

@@ -17,8 +17,8 @@ from rating_core.catalog import (
     Plan,
 )
 from rating_core.metering.calls import DAY_US
-from rating_core.metering.ledger_calls import FinalizePeriod
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.contracts.ledger_calls import FinalizePeriod
+from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.shard import (
     Configure,
     Control,

@@ -11,7 +11,8 @@ import pytest
 
 from rating_core.catalog import Aggregation
 from rating_core.errors import LogCorrupt
-from rating_core.metering.entry import (
+from rating_core.metering.deciding.records_entry import EntryMeter, RecordsEntry
+from rating_core.metering.log.entry import (
     ControlEntry,
     decode_body,
     decode_envelope,
@@ -19,7 +20,6 @@ from rating_core.metering.entry import (
     encode_envelope,
     encode_records,
 )
-from rating_core.metering.records_entry import EntryMeter, RecordsEntry
 
 BOOT = bytes(range(16))
 CONTROL = ControlEntry("configure", "r", "f", {"window_us": None}, {"größe": [1, -(2**63)]})

@@ -26,7 +26,7 @@ from rating_core.metering.calls import (
     MigratePlan,
     StateDigest,
 )
-from rating_core.metering.ledger_calls import CreateGrant, CreatePromotion, VoidGrant
+from rating_core.metering.contracts.ledger_calls import CreateGrant, CreatePromotion, VoidGrant
 from rating_core.metering.shard import UsageShard
 
 NOW = 1_767_571_200_000_000  # 2026-01-05T00:00Z

@@ -9,20 +9,20 @@ import pytest
 
 from rating_core.catalog import Aggregation, BillingPeriod, Meter
 from rating_core.errors import LogCorrupt
-from rating_core.metering import sequenced
 from rating_core.metering.batch import RecordBatch, RejectReason
 from rating_core.metering.calls import DAY_US
-from rating_core.metering.entry import decode_body, encode_producers
-from rating_core.metering.producers import (
+from rating_core.metering.deciding.record import UsageRecord, batch_of
+from rating_core.metering.deciding.records_entry import RecordsEntry
+from rating_core.metering.log.entry import decode_body, encode_producers
+from rating_core.metering.sequencing import sequenced
+from rating_core.metering.sequencing.producers import (
     GetProducer,
     ProducerEntry,
     ProducerFact,
     Producers,
     ProducerState,
 )
-from rating_core.metering.record import UsageRecord, batch_of
-from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.sequenced import ProducerCall, SequencedCall, batch_checksum
+from rating_core.metering.sequencing.sequenced import ProducerCall, SequencedCall, batch_checksum
 from rating_core.metering.shard import (
     CreateSubscription,
     GetCounters,

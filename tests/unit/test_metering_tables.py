@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 
+from rating_core.metering.deciding.key_table import ABSENT, KeyTable
+from rating_core.metering.deciding.keyed_hash import HashKey, rotl, wrap_add
+from rating_core.metering.deciding.row_keys import is_utf8
 from rating_core.metering.id_index import IdIndex
-from rating_core.metering.key_table import ABSENT, KeyTable
-from rating_core.metering.keyed_hash import HashKey, rotl, wrap_add
-from rating_core.metering.row_keys import is_utf8
 from rating_core.period import DAY_US
 
 MASK = 2**64 - 1

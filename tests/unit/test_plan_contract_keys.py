@@ -20,7 +20,7 @@ from rating_core.catalog import (
 )
 from rating_core.period import DAY_US, HOUR_US
 from rating_core.pipeline import rate_statement
-from rating_core.plan_document import plan_from_document, plan_to_document, warnings_of
+from rating_core.plan.document import plan_from_document, plan_to_document, warnings_of
 from rating_core.usage import counters_from_usage, usage_from_document
 
 METERS = [

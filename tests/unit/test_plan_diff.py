@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rating_core.catalog import Plan
-from rating_core.plan_diff import DifferenceKind, PlanDifference, diff_plans
-from rating_core.plan_document import plan_from_document
+from rating_core.plan.diff import DifferenceKind, PlanDifference, diff_plans
+from rating_core.plan.document import plan_from_document
 
 OLD: dict[str, Any] = {
     "id": "api",

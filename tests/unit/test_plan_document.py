@@ -22,7 +22,7 @@ from rating_core.catalog import (
     Rounding,
 )
 from rating_core.errors import PlanInvalid, UsageInvalid
-from rating_core.plan_document import (
+from rating_core.plan.document import (
     meter_from_document,
     meter_to_document,
     plan_from_document,

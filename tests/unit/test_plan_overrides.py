@@ -9,8 +9,8 @@ import pytest
 
 from rating_core.catalog import Plan
 from rating_core.errors import PlanInvalid
-from rating_core.plan_document import plan_from_document
-from rating_core.plan_overrides import OVERRIDES_BYTES_MAX, apply_overrides, read_overrides
+from rating_core.plan.document import plan_from_document
+from rating_core.plan.overrides import OVERRIDES_BYTES_MAX, apply_overrides, read_overrides
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 
 from ratewright.v1 import usage_service_pb2 as usage
 from rating_core.metering.batch import RecordBatch, shard_of
-from rating_core.metering.field_scan import find_texts
-from rating_core.metering.keyed_hash import HashKey
-from rating_core.metering.roll import Roll, RollNames
-from rating_core.metering.words import compact_names, merge_names
+from rating_core.metering.deciding.field_scan import find_texts
+from rating_core.metering.deciding.keyed_hash import HashKey
+from rating_core.metering.deciding.roll import Roll, RollNames
+from rating_core.metering.deciding.words import compact_names, merge_names
 
 KEY = HashKey(bytes(range(16)))
 SHARDS = 4

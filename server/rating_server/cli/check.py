@@ -158,7 +158,7 @@ def _check_scenario(name: str, document: object, tally: _Tally) -> None:
 
 def _check_plan(name: str, document: object, tally: _Tally) -> None:
     from rating_core.errors import PlanInvalid
-    from rating_core.plan_document import plan_from_document, warnings_of
+    from rating_core.plan.document import plan_from_document, warnings_of
     from rating_server.currency import minor_unit
 
     try:

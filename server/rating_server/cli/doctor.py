@@ -80,7 +80,7 @@ def doctor(
 
 
 async def _examine(place: StorePlace, ack_level: str, replicas: int, trust: bool) -> list[Finding]:
-    from rating_core.metering.protocol import AckLevel
+    from rating_core.metering.log.protocol import AckLevel
     from rating_server.ports import StoreError, StoreRefused
     from rating_server.store.adapter import LinkOptions
     from rating_server.store.archive_place import open_archive

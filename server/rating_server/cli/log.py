@@ -95,9 +95,9 @@ def verify_chain(
 
 async def _verify(place: StorePlace, shards: tuple[int, ...]) -> list[dict[str, str]]:
     from rating_core.errors import LogCorrupt
-    from rating_core.metering.entry import decode_body, decode_envelope
-    from rating_core.metering.protocol import EMPTY_TOKEN, chain_token
-    from rating_core.metering.records_entry import RecordsEntry
+    from rating_core.metering.deciding.records_entry import RecordsEntry
+    from rating_core.metering.log.entry import decode_body, decode_envelope
+    from rating_core.metering.log.protocol import EMPTY_TOKEN, chain_token
     from rating_server.store.log_reader import log_reader
     from rating_server.store.whole_log import whole_log
 

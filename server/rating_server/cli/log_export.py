@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rating_core.metering.entry import decode_body, decode_envelope
-from rating_core.metering.protocol import LogEntry
-from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.deciding.records_entry import RecordsEntry
+from rating_core.metering.log.entry import decode_body, decode_envelope
+from rating_core.metering.log.protocol import LogEntry
 from rating_server.cli.failure import CommandError, bad_input
 from rating_server.store.segment_table import RECORDS, SCHEMA, entries_to_table
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rating_core.catalog import Plan, Usage
 from rating_core.errors import Fault, OutOfRange, PlanInvalid, UsageInvalid
 from rating_core.pipeline import rate_statement
-from rating_core.plan_document import plan_from_document
+from rating_core.plan.document import plan_from_document
 from rating_core.statement import Slice, Statement
 from rating_core.usage import counters_from_usage, usage_from_document
 from rating_server.cli.failure import CommandError, bad_input

@@ -11,8 +11,8 @@ import click
 
 from rating_core.catalog import Meter, Plan
 from rating_core.errors import PlanInvalid
-from rating_core.plan_diff import DifferenceKind, PlanDifference, diff_plans
-from rating_core.plan_document import plan_from_document
+from rating_core.plan.diff import DifferenceKind, PlanDifference, diff_plans
+from rating_core.plan.document import plan_from_document
 from rating_server.cli.entry import EXIT_FAILED
 from rating_server.cli.failure import CommandError, bad_input, printable
 from rating_server.cli.offline import fault_lines

@@ -10,7 +10,7 @@ from fractions import Fraction
 from ratewright.v1 import statement_pb2
 from rating_core.catalog import Meter
 from rating_core.counter import SeriesCounter
-from rating_core.metering.records_entry import EntryMeter
+from rating_core.metering.deciding.records_entry import EntryMeter
 from rating_core.statement import Line, Slice, Statement, StatementPart
 from rating_core.units import format_decimal, format_units
 from rating_server.servicers.convert_time import to_proto_timestamp

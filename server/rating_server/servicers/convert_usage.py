@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 from ratewright.columns import cut_fields
 from ratewright.v1 import usage_service_pb2
 from rating_core.metering.batch import RecordBatch
-from rating_core.metering.field_scan import LEFT, cut_columns, find_texts, read_varints
-from rating_core.metering.roll import Roll, RollNames
+from rating_core.metering.deciding.field_scan import LEFT, cut_columns, find_texts, read_varints
+from rating_core.metering.deciding.roll import Roll, RollNames
 from rating_core.units import SCALE_MAX, decimals, fits_int64, parse_decimal, to_units
 from rating_server.servicers.convert_time import from_proto_timestamp, valid_timestamp
 from rating_server.servicers.rpc import parse

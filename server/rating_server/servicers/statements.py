@@ -8,9 +8,9 @@ from grpc import aio
 
 from ratewright.v1 import rating_service_pb2 as pb
 from ratewright.v1 import statement_pb2
-from rating_core.metering.account import BookedStatement
 from rating_core.metering.calls import Subscription
-from rating_core.metering.statement_entry import FinalStatement
+from rating_core.metering.contracts.account import BookedStatement
+from rating_core.metering.contracts.statement_entry import FinalStatement
 from rating_core.units import format_units
 from rating_server.servicers import rating
 from rating_server.servicers.convert_plan import parse_plan_name

@@ -19,8 +19,8 @@ from typing import Any
 from redis.asyncio.connection import Connection
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from rating_core.metering.archive import ListArchive, Listing, LoadSnapshot, ReadSegment
-from rating_core.metering.protocol import ArchiveRead, Command, Commit, Reply
+from rating_core.metering.log.archive import ListArchive, Listing, LoadSnapshot, ReadSegment
+from rating_core.metering.log.protocol import ArchiveRead, Command, Commit, Reply
 from rating_server.store.connection import (
     CONNECTION_ERRORS,
     ask_redis,

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from rating_core.errors import LogCorrupt, SnapshotInvalid
-from rating_core.metering.archive import (
+from rating_core.metering.log.archive import (
     ListArchive,
     Listing,
     LoadedSnapshot,
@@ -35,8 +35,8 @@ from rating_core.metering.archive import (
     SegmentName,
     SnapshotName,
 )
-from rating_core.metering.protocol import LogEntry, LogPage, chain_token
-from rating_core.metering.snapshot import (
+from rating_core.metering.log.protocol import LogEntry, LogPage, chain_token
+from rating_core.metering.log.snapshot import (
     Snapshot,
     decode_snapshot,
     encode_snapshot,

@@ -1,8 +1,8 @@
 """Moves old entries from the logs to the archive, in the background (P8, P10).
 
-What is done in which order is decided by `rating_core.metering.archiver`; this carries its commands
-to Redis, to the session of the log, and to the files. A failed round is nothing to mend: the next
-one begins with what the archive and the log say.
+What is done in which order is decided by `rating_core.metering.log.archiver`; this carries its
+commands to Redis, to the session of the log, and to the files. A failed round is nothing to mend:
+the next one begins with what the archive and the log say.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio.connection import Connection
 
-from rating_core.metering.archive import ListArchive, Listing, ReadSegment
-from rating_core.metering.archiver import (
+from rating_core.metering.log.archive import ListArchive, Listing, ReadSegment
+from rating_core.metering.log.archiver import (
     ArchiveCommand,
     ArchiveReport,
     ArchiveRound,
     WriteSegment,
     WriteSnapshot,
 )
-from rating_core.metering.protocol import ArchiveRead, FoldRead, ReadLog, Reply, Trim
-from rating_core.metering.snapshot import GetHead, TakeSnapshot
+from rating_core.metering.log.protocol import ArchiveRead, FoldRead, ReadLog, Reply, Trim
+from rating_core.metering.log.snapshot import GetHead, TakeSnapshot
 from rating_server.ports import Clock, StoreError
 from rating_server.store.adapter import LinkOptions, dial, load_library
 from rating_server.store.archive_place import ArchiveUnusable

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rating_core.metering.batch import shard_of
-from rating_core.metering.keyed_hash import KEY_BYTES, HashKey
-from rating_core.metering.roll import Roll
+from rating_core.metering.deciding.keyed_hash import KEY_BYTES, HashKey
+from rating_core.metering.deciding.roll import Roll
 from rating_server.usecases.context import valid_customer
 
 

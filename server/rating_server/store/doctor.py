@@ -21,11 +21,11 @@ from redis.asyncio.connection import Connection
 from redis.exceptions import ResponseError
 
 from rating_core.errors import LogCorrupt
-from rating_core.metering.archive import paths_to, whole
-from rating_core.metering.entry import decode_body, decode_envelope
-from rating_core.metering.protocol import AckLevel, LogEntry, LogPage
-from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.recovery import in_log
+from rating_core.metering.deciding.records_entry import RecordsEntry
+from rating_core.metering.log.archive import paths_to, whole
+from rating_core.metering.log.entry import decode_body, decode_envelope
+from rating_core.metering.log.protocol import AckLevel, LogEntry, LogPage
+from rating_core.metering.log.recovery import in_log
 from rating_server.ports import StoreRefused, StoreUnavailable
 from rating_server.store import findings as judge
 from rating_server.store.adapter import LinkOptions

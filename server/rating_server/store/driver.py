@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from rating_core.metering.protocol import (
+from rating_core.metering.log.protocol import (
     Answer,
     Effect,
     HistoryLost,

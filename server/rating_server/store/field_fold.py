@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from rating_core.catalog import Aggregation
 from rating_core.metering.calls import Bands
-from rating_core.metering.counter_names import field_name, order_key, order_number
-from rating_core.metering.records_entry import EntryMeter, RecordsEntry
+from rating_core.metering.counting.counter_names import field_name, order_key, order_number
+from rating_core.metering.deciding.records_entry import EntryMeter, RecordsEntry
 
 Fields = dict[str, int]
 

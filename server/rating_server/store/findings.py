@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rating_core.metering.protocol import AckLevel
-from rating_core.metering.settlement import FOLD_DELAY_MOST_US
+from rating_core.metering.log.protocol import AckLevel
+from rating_core.metering.log.settlement import FOLD_DELAY_MOST_US
 from rating_server.ports import StoreRefused
 from rating_server.store.guard import memory_problem
 from rating_server.store.preflight import Facts, durability_of, require_usable

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rating_core.metering.id_run import (
+from rating_core.metering.ids.run import (
     PAGE_BYTES,
     IdRun,
     IdSource,

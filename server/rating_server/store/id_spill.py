@@ -15,7 +15,7 @@ from typing import Protocol
 
 from rating_core.errors import IdsDamaged
 from rating_core.metering.id_index import IdIndex
-from rating_core.metering.id_segment import IdSegment
+from rating_core.metering.ids.segment import IdSegment
 from rating_server.store.id_files import IdFiles
 
 _log = logging.getLogger(__name__)

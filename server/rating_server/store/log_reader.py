@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from redis.asyncio.connection import Connection
 
 from rating_core.errors import LogCorrupt
-from rating_core.metering.protocol import LogEntry, LogPage, ReadLog, chain_token
+from rating_core.metering.log.protocol import LogEntry, LogPage, ReadLog, chain_token
 from rating_server.ports import StoreUnavailable
 from rating_server.store.adapter import LinkOptions, dial
 from rating_server.store.connection import (

@@ -11,8 +11,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rating_core.metering.archive import Listing, SegmentName
-from rating_core.metering.protocol import LogEntry, chain_token
+from rating_core.metering.log.archive import Listing, SegmentName
+from rating_core.metering.log.protocol import LogEntry, chain_token
 from rating_server.store.archive_place import ArchiveUnusable
 from rating_server.store.log_reader import LogReader
 

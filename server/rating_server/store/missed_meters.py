@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from rating_core.plan_fields import is_id
+from rating_core.plan.fields import is_id
 
 KEPT_S = 1.0
 """How long a meter that another server creates may stay unknown here, once it was asked for."""

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from rating_core.errors import LogCorrupt
-from rating_core.metering.archive import paths_to
-from rating_core.metering.entry import decode_envelope
-from rating_core.metering.protocol import LogEntry
+from rating_core.metering.log.archive import paths_to
+from rating_core.metering.log.entry import decode_envelope
+from rating_core.metering.log.protocol import LogEntry
 from rating_core.metering.shard import UsageShard
 from rating_server.background import fold_in_thread
 from rating_server.ports import HistoryTrimmed, LogTrimmed, PastRange, Until

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from redis.asyncio.connection import Connection
 from redis.exceptions import BusyLoadingError, ResponseError
 
-from rating_core.metering.keyed_hash import KEY_BYTES
-from rating_core.metering.protocol import AckLevel
+from rating_core.metering.deciding.keyed_hash import KEY_BYTES
+from rating_core.metering.log.protocol import AckLevel
 from rating_server.ports import StoreRefused, StoreUnavailable
 from rating_server.store.adapter import LinkOptions, dial, load_library
 from rating_server.store.connection import (

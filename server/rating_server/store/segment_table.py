@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rating_core.metering.entry import ControlEntry, decode_body, decode_envelope
-from rating_core.metering.producers import ProducerEntry
-from rating_core.metering.protocol import LogEntry
-from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.deciding.records_entry import RecordsEntry
+from rating_core.metering.log.entry import ControlEntry, decode_body, decode_envelope
+from rating_core.metering.log.protocol import LogEntry
+from rating_core.metering.sequencing.producers import ProducerEntry
 from rating_core.units import SCALE_MAX
 
 _INSTANT = pa.timestamp("us", tz="UTC")

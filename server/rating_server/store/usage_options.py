@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rating_core.metering.contract_usage import PlanOf, no_plan
-from rating_core.metering.protocol import AckLevel
+from rating_core.metering.contracts.contract_usage import PlanOf, no_plan
+from rating_core.metering.log.protocol import AckLevel
 from rating_server.ports import Window
 from rating_server.store.id_spill import IdSpill
 

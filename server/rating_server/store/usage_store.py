@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from rating_core.catalog import Meter
 from rating_core.metering.catalogue import Catalogue, GetMeter
-from rating_core.metering.protocol import AckLevel, LogEntry, Machine
-from rating_core.metering.sequenced import SequencedCall
+from rating_core.metering.log.protocol import AckLevel, LogEntry, Machine
+from rating_core.metering.sequencing.sequenced import SequencedCall
 from rating_core.metering.session import ShardSession
 from rating_core.metering.shard import RecordCall, UsageShard
 from rating_server.ports import (

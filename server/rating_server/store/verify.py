@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rating_core.errors import LogCorrupt, SnapshotInvalid
-from rating_core.metering.archive import SnapshotName
 from rating_core.metering.calls import Bands, StateDigest
-from rating_core.metering.counter_names import hash_key_of
-from rating_core.metering.entry import decode_body, decode_envelope
-from rating_core.metering.protocol import LogEntry, Machine, chain_token
-from rating_core.metering.records_entry import RecordsEntry
-from rating_core.metering.row_keys import entry_keys
+from rating_core.metering.counting.counter_names import hash_key_of
+from rating_core.metering.deciding.records_entry import RecordsEntry
+from rating_core.metering.deciding.row_keys import entry_keys
+from rating_core.metering.log.archive import SnapshotName
+from rating_core.metering.log.entry import decode_body, decode_envelope
+from rating_core.metering.log.protocol import LogEntry, Machine, chain_token
 from rating_core.metering.shard import UsageShard
 from rating_server.ports import StoreUnavailable
 from rating_server.store.adapter import LinkOptions

@@ -23,12 +23,12 @@ from rating_core.catalog import (
 )
 from rating_core.contract.usage import PlanRef
 from rating_core.metering.batch import RecordBatch, shard_of
-from rating_core.metering.field_scan import find_texts
-from rating_core.metering.id_run import merged_run
-from rating_core.metering.ledger_calls import FinalizePeriods
-from rating_core.metering.protocol import EMPTY_TOKEN, Decision, Machine
-from rating_core.metering.record import UsageRecord, batch_of
-from rating_core.metering.roll import Roll
+from rating_core.metering.contracts.ledger_calls import FinalizePeriods
+from rating_core.metering.deciding.field_scan import find_texts
+from rating_core.metering.deciding.record import UsageRecord, batch_of
+from rating_core.metering.deciding.roll import Roll
+from rating_core.metering.ids.run import merged_run
+from rating_core.metering.log.protocol import EMPTY_TOKEN, Decision, Machine
 from rating_core.metering.shard import CreateSubscription, GetCounters, RecordCall, UsageShard
 from rating_core.units import INT64_MAX
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from rating_core.errors import LogCorrupt
-from rating_core.metering.archive import paths_to, whole
-from rating_core.metering.protocol import EMPTY_TOKEN, LogEntry, chain_token
+from rating_core.metering.log.archive import paths_to, whole
+from rating_core.metering.log.protocol import EMPTY_TOKEN, LogEntry, chain_token
 from rating_server.store.log_reader import LogReader
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The commands of `rating_core.metering.protocol` as bytes for Redis, and its replies as values.
+"""Commands of `rating_core.metering.log.protocol` as bytes for Redis, and its replies as values.
 
 No I/O here. A command is one Redis command; packing is done in one join, because redis-py's own
 packing costs microseconds an argument and a fold has thousands.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from rating_core.metering.protocol import (
+from rating_core.metering.log.protocol import (
     Check,
     Command,
     Commit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rating_core.metering.calls import CancelSubscription, RecountedParts, Subscription
-from rating_core.metering.subscription import subscription_from_facts
+from rating_core.metering.contracts.subscription import subscription_from_facts
 from rating_server.usecases.context import (
     Context,
     customer_violations,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rating_core.bands import plan_bands
 from rating_core.catalog import Plan
 from rating_core.metering.calls import ChangePlan, RecountedParts, Subscription
-from rating_core.metering.subscription import subscription_from_facts
+from rating_core.metering.contracts.subscription import subscription_from_facts
 from rating_server.usecases.choose_plan import check_hours, choose_plan
 from rating_server.usecases.context import (
     Context,

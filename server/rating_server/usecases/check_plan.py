@@ -10,7 +10,7 @@ from rating_core.catalog import Meter, Plan
 from rating_core.compile import compile_plans
 from rating_core.errors import Fault, OutOfRange, PlanInvalid
 from rating_core.pipeline import rate_statement
-from rating_core.plan_document import plan_from_document, warnings_of
+from rating_core.plan.document import plan_from_document, warnings_of
 from rating_core.usage import counters_from_usage
 
 

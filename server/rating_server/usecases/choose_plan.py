@@ -10,7 +10,7 @@ from rating_core.contract.hours import hours_differ
 from rating_core.contract.usage import PlanRef
 from rating_core.errors import PlanInvalid
 from rating_core.metering.catalogue import GetPlan, StoredPlan
-from rating_core.plan_overrides import OVERRIDES_BYTES_MAX, read_overrides
+from rating_core.plan.overrides import OVERRIDES_BYTES_MAX, read_overrides
 from rating_core.zone import ZoneTable
 from rating_server.documents import DocumentError, parse_json
 from rating_server.usecases.context import Context, plan_not_found, reach

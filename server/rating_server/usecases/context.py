@@ -13,8 +13,8 @@ from rating_core.compile import CompiledPlans, compile_plans
 from rating_core.contract.usage import PlanRef
 from rating_core.metering.batch import shard_of
 from rating_core.metering.catalogue import GetPlan, StoredPlan
-from rating_core.plan_document import plan_from_document
-from rating_core.plan_overrides import apply_overrides
+from rating_core.plan.document import plan_from_document
+from rating_core.plan.overrides import apply_overrides
 from rating_server.ports import ClockRefused, HistoryTrimmed, StoreError, StoreFull, UsageStore
 from rating_server.usecases.failure import Failure, Violation, require
 from rating_server.usecases.plan_shelf import PlanShelf

@@ -11,7 +11,7 @@ from rating_core.contract.facts import from_facts
 from rating_core.contract.usage import PlanRef
 from rating_core.instant import format_instant
 from rating_core.metering.calls import Control, ControlAnswer
-from rating_core.metering.ledger_calls import ContractAnswer, GetContract, LedgerCall
+from rating_core.metering.contracts.ledger_calls import ContractAnswer, GetContract, LedgerCall
 from rating_server.usecases.context import Context, reach
 from rating_server.usecases.control import answered
 from rating_server.usecases.failure import Failure

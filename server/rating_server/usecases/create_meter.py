@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rating_core.errors import PlanInvalid
 from rating_core.metering import catalogue
-from rating_core.plan_document import meter_from_document, meter_to_document
+from rating_core.plan.document import meter_from_document, meter_to_document
 from rating_server.usecases.context import Context, check_request_id, reach
 from rating_server.usecases.control import answered
 from rating_server.usecases.failure import InvalidRequest, Violation

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rating_core.instant import format_instant
 from rating_core.metering import catalogue
 from rating_core.metering.calls import ControlAnswer
-from rating_core.plan_document import plan_to_document
+from rating_core.plan.document import plan_to_document
 from rating_server.usecases.check_plan import check_plan
 from rating_server.usecases.context import Context, check_request_id, reach
 from rating_server.usecases.control import answered

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rating_core.bands import plan_bands
 from rating_core.calendar import ANCHOR_DAY_MAX
 from rating_core.metering.calls import CreateSubscription, RecountedParts, Subscription
-from rating_core.metering.subscription import subscription_from_facts
+from rating_core.metering.contracts.subscription import subscription_from_facts
 from rating_core.zone import UTC_NAME
 from rating_server.usecases.choose_plan import check_hours, choose_plan
 from rating_server.usecases.context import Context, customer_violations, request_id_violations

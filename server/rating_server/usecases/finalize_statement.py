@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rating_core.metering.ledger_calls import FinalizePeriod
-from rating_core.metering.statement_entry import FinalStatement, read_final_statement
+from rating_core.metering.contracts.ledger_calls import FinalizePeriod
+from rating_core.metering.contracts.statement_entry import FinalStatement, read_final_statement
 from rating_server.usecases.context import Context, check_customer
 from rating_server.usecases.contract_plans import submit_contract_call
 from rating_server.usecases.read_statements import read_statement

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rating_core.contract.facts import from_facts
 from rating_core.contract.usage import PlanRef
 from rating_core.metering.calls import ControlAnswer
-from rating_core.metering.ledger_calls import FinalizePeriod, FinalizePeriods
+from rating_core.metering.contracts.ledger_calls import FinalizePeriod, FinalizePeriods
 from rating_core.units import INT64_MAX
 from rating_server.usecases.context import Context, reach
 from rating_server.usecases.contract_plans import plan_on_shelf, submit_contract_call

@@ -11,9 +11,9 @@ from rating_core.catalog import Plan
 from rating_core.contract.facts import from_facts, to_facts
 from rating_core.contract.values import Grant, Promotion, PromotionKind
 from rating_core.instant import format_instant
-from rating_core.metering.account import Account
 from rating_core.metering.calls import Subscription
-from rating_core.metering.ledger_calls import CreateGrant, CreatePromotion, VoidGrant
+from rating_core.metering.contracts.account import Account
+from rating_core.metering.contracts.ledger_calls import CreateGrant, CreatePromotion, VoidGrant
 from rating_core.units import NUMBER_LIMIT, PERCENT_SCALE_MAX, SCALE_MAX, decimals, from_units
 from rating_server.usecases.context import (
     Context,

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rating_core.metering import sequenced
 from rating_core.metering.batch import RecordBatch
-from rating_core.metering.producer_stream import GAP, OVERTAKEN, Opening, ProducerStream
-from rating_core.metering.producers import SEQUENCES_MAX, ProducerState
-from rating_core.metering.sequenced import ProducerAnswer, ProducerCall, batch_checksum
+from rating_core.metering.sequencing import sequenced
+from rating_core.metering.sequencing.producer_stream import GAP, OVERTAKEN, Opening, ProducerStream
+from rating_core.metering.sequencing.producers import SEQUENCES_MAX, ProducerState
+from rating_core.metering.sequencing.sequenced import ProducerAnswer, ProducerCall, batch_checksum
 from rating_server.ports import StoreError
 from rating_server.usecases.context import Context, failure_of_store, reach
 from rating_server.usecases.failure import Failure

@@ -17,7 +17,7 @@ from rating_core.contract.usage import PlanRef
 from rating_core.metering.calls import ControlAnswer, MigratePlan
 from rating_core.metering.catalogue import FinishMove, ListMoves, StoredPlan
 from rating_core.metering.catalogue_calls import MOVE_AHEAD_US
-from rating_core.metering.subscription import STAYING
+from rating_core.metering.contracts.subscription import STAYING
 from rating_server.ports import StoreError
 from rating_server.usecases.context import Context, reach
 from rating_server.usecases.contract_plans import submit_with_plans

@@ -14,7 +14,7 @@ from weakref import WeakSet
 from rating_core.bulk import BulkPlans, compile_bulk
 from rating_core.catalog import Meter, Plan
 from rating_core.errors import PlanInvalid
-from rating_core.plan_document import plan_from_document
+from rating_core.plan.document import plan_from_document
 from rating_server.usecases.context import Context, PricedPlan
 from rating_server.usecases.failure import Failure, InvalidRequest, Violation
 

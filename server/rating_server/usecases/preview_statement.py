@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rating_core.contract.rate import rate_contract
-from rating_core.metering.decide import FUTURE_US
-from rating_core.metering.ledger_calls import ContractAnswer, GetContract
-from rating_core.metering.records_entry import EntryMeter
+from rating_core.metering.contracts.ledger_calls import ContractAnswer, GetContract
+from rating_core.metering.deciding.decide import FUTURE_US
+from rating_core.metering.deciding.records_entry import EntryMeter
 from rating_core.period import INSTANT_MAX
 from rating_core.statement import Statement
 from rating_server.ports import Until

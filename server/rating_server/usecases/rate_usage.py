@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rating_core.compile import compile_plans
 from rating_core.counter import SeriesCounter
 from rating_core.pipeline import rate_statement
-from rating_core.plan_document import plan_from_document
+from rating_core.plan.document import plan_from_document
 from rating_core.statement import Statement
 from rating_core.usage import counters_from_usage, usage_from_document
 from rating_server.usecases.context import Context, PricedPlan

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from rating_core.errors import LogCorrupt
-from rating_core.metering.account import FINALIZE_PERIODS, Account, BookedStatement
-from rating_core.metering.bulk_statement import bulk_plan_ref, bulk_statement_facts
 from rating_core.metering.calls import Subscription
-from rating_core.metering.entry import ControlEntry, decode_body, decode_envelope
-from rating_core.metering.ledger_calls import AccountAnswer, GetAccount
-from rating_core.metering.statement_entry import (
+from rating_core.metering.contracts.account import FINALIZE_PERIODS, Account, BookedStatement
+from rating_core.metering.contracts.bulk_statement import bulk_plan_ref, bulk_statement_facts
+from rating_core.metering.contracts.ledger_calls import AccountAnswer, GetAccount
+from rating_core.metering.contracts.statement_entry import (
     FinalStatement,
     entry_facts,
     read_final_statement,
 )
+from rating_core.metering.log.entry import ControlEntry, decode_body, decode_envelope
 from rating_server.usecases.context import Context, check_customer, reach
 from rating_server.usecases.contract_plans import plans_on_shelf
 from rating_server.usecases.failure import Failure

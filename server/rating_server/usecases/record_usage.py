@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rating_core.metering.batch import RecordBatch, RecordStatus
 from rating_core.metering.calls import RecordCall
-from rating_core.metering.grouping import OrderedRecords
+from rating_core.metering.log.grouping import OrderedRecords
 from rating_server.ports import StoreError
 from rating_server.usecases.context import Context, failure_of_store, reach
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from rating_core.instant import format_instant
 from rating_core.metering.calls import Control, ControlAnswer, GetSubscriptions, RecountedParts
-from rating_core.metering.decide import FUTURE_US
-from rating_core.metering.parts import periods_from
-from rating_core.metering.recount_reading import RecountReading
-from rating_core.metering.subscription import Contract, subscription_from_facts
+from rating_core.metering.contracts.parts import periods_from
+from rating_core.metering.contracts.recount_reading import RecountReading
+from rating_core.metering.contracts.subscription import Contract, subscription_from_facts
+from rating_core.metering.deciding.decide import FUTURE_US
 from rating_core.zone import ZoneTable
 from rating_server.background import fold_in_thread
 from rating_server.ports import LogTrimmed, PastRange, StoreError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rating_core.contract.facts import to_facts
-from rating_core.metering.ledger_calls import ContractAnswer, GetContract
-from rating_core.metering.statement_entry import (
+from rating_core.metering.contracts.ledger_calls import ContractAnswer, GetContract
+from rating_core.metering.contracts.statement_entry import (
     FinalStatement,
     booking,
     differences,

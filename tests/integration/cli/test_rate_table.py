@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from rating_core.catalog import Usage, UsageEntry
-from rating_core.plan_document import plan_from_document
+from rating_core.plan.document import plan_from_document
 from rating_core.reference import reference_statement
 from rating_server.cli.entry import run
 from rating_server.currency import minor_unit

@@ -20,7 +20,7 @@ from rating_core.metering.calls import (
     RecordCall,
 )
 from rating_core.metering.catalogue import CreateMeter
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.shard import UsageShard
 from rating_server.ports import StoreUnavailable, Window
 from rating_server.store.adapter import LinkOptions

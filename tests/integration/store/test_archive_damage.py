@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rating_core.metering.archiver import ArchiveReport
-from rating_core.metering.protocol import AckLevel
+from rating_core.metering.log.archiver import ArchiveReport
+from rating_core.metering.log.protocol import AckLevel
 from rating_server.cli.entry import run
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.archive_files import ArchiveFiles

@@ -13,9 +13,9 @@ from rating_core.catalog import BillingPeriod
 from rating_core.metering.batch import RecordStatus, shard_of
 from rating_core.metering.calls import CreateSubscription, RecordAnswer, RecordCall
 from rating_core.metering.catalogue import CreateMeter
-from rating_core.metering.entry import decode_envelope, encode_envelope
-from rating_core.metering.protocol import chain_token
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.deciding.record import UsageRecord, batch_of
+from rating_core.metering.log.entry import decode_envelope, encode_envelope
+from rating_core.metering.log.protocol import chain_token
 from rating_server.cli.entry import run
 from rating_server.ports import Window
 from rating_server.store.keys import shard_keys

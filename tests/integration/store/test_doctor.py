@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rating_core.metering.protocol import AckLevel
-from rating_core.metering.settlement import FOLD_DELAY_MOST_US
+from rating_core.metering.log.protocol import AckLevel
+from rating_core.metering.log.settlement import FOLD_DELAY_MOST_US
 from rating_server.cli.entry import run
 from rating_server.ports import Window
 from rating_server.store.adapter import LinkOptions

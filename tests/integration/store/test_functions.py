@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from rating_core.metering.protocol import (
+from rating_core.metering.log.protocol import (
     EMPTY_TOKEN,
     Check,
     Command,

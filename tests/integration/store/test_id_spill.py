@@ -15,8 +15,8 @@ import pytest
 from rating_core.metering.batch import RecordStatus
 from rating_core.metering.calls import StateDigest
 from rating_core.metering.id_index import IdIndex
-from rating_core.metering.id_run import PAGE_BYTES
-from rating_core.metering.id_table import IdTable
+from rating_core.metering.ids.run import PAGE_BYTES
+from rating_core.metering.ids.table import IdTable
 from rating_core.period import DAY_US
 from rating_server.ports import StoreFull
 from rating_server.store.id_files import IdFiles

@@ -20,9 +20,9 @@ from rating_core.catalog import (
 )
 from rating_core.metering.batch import RecordStatus
 from rating_core.metering.calls import DAY_US
-from rating_core.metering.entry import decode_body
-from rating_core.metering.record import UsageRecord, batch_of
-from rating_core.metering.records_entry import RecordsEntry
+from rating_core.metering.deciding.record import UsageRecord, batch_of
+from rating_core.metering.deciding.records_entry import RecordsEntry
+from rating_core.metering.log.entry import decode_body
 from rating_core.metering.shard import (
     Configure,
     CreateSubscription,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rating_core.catalog import Aggregation
-from rating_core.metering.counter_names import parse_hash_key
-from rating_core.metering.ledger_calls import FinalizePeriod
-from rating_core.metering.record import batch_of
+from rating_core.metering.contracts.ledger_calls import FinalizePeriod
+from rating_core.metering.counting.counter_names import parse_hash_key
+from rating_core.metering.deciding.record import batch_of
 from rating_core.metering.shard import RecordCall, StateDigest, UsageShard
 
 EXAMPLES = 60

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rating_core.metering.calls import GetBuckets
-from rating_core.metering.counter_table import CounterTable
-from rating_core.metering.record import UsageRecord
+from rating_core.metering.counting.counter_table import CounterTable
+from rating_core.metering.deciding.record import UsageRecord
 from rating_core.period import HOUR_US
 
 EXAMPLES = 60

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from rating_core.errors import IndexFull, LogCorrupt
-from rating_core.metering.entry import encode_envelope
-from rating_core.metering.protocol import (
+from rating_core.metering.log.entry import encode_envelope
+from rating_core.metering.log.protocol import (
     EMPTY_TOKEN,
     AckLevel,
     Answer,

@@ -2,8 +2,8 @@
 
 import json
 
-from rating_core.metering.entry import decode_envelope
-from rating_core.metering.protocol import (
+from rating_core.metering.log.entry import decode_envelope
+from rating_core.metering.log.protocol import (
     Answer,
     Check,
     Commit,

@@ -16,7 +16,7 @@ from rating_core.catalog import (
 )
 from rating_core.metering.batch import RecordStatus, RejectReason
 from rating_core.metering.calls import DAY_US
-from rating_core.metering.record import batch_of
+from rating_core.metering.deciding.record import batch_of
 from rating_core.metering.shard import (
     CreateSubscription,
     GetCounters,

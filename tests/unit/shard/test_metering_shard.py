@@ -6,8 +6,8 @@ import pytest
 
 from rating_core.catalog import BillingPeriod
 from rating_core.metering.calls import DAY_US
-from rating_core.metering.ledger_calls import FinalizePeriod
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.contracts.ledger_calls import FinalizePeriod
+from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.shard import (
     Configure,
     RecordCall,

@@ -7,7 +7,7 @@ import pytest
 from rating_core.catalog import BillingPeriod
 from rating_core.errors import IndexFull, LogCorrupt
 from rating_core.metering.calls import DAY_US
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.shard import (
     Configure,
     GetCounters,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rating_core.metering.protocol import (
+from rating_core.metering.log.protocol import (
     EMPTY_TOKEN,
     AckLevel,
     Decision,

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from rating_core.metering.protocol import (
+from rating_core.metering.log.protocol import (
     AckLevel,
 )
 from rating_server.ports import StoreFull, StoreUnavailable

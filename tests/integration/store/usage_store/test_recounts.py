@@ -9,7 +9,7 @@ import pytest
 
 from rating_core.metering.batch import shard_of
 from rating_core.metering.calls import DAY_US, GetCounters, RecordCall, StateDigest
-from rating_core.metering.record import UsageRecord, batch_of
+from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.shard import UsageShard
 from rating_server.ports import Window
 from rating_server.store.adapter import LinkOptions

@@ -20,8 +20,8 @@ from rating_core.metering.calls import (
     StateDigest,
 )
 from rating_core.metering.catalogue import Catalogue, ListMeters
-from rating_core.metering.counter_names import field_name, hash_key_of
-from rating_core.metering.protocol import chain_token
+from rating_core.metering.counting.counter_names import field_name, hash_key_of
+from rating_core.metering.log.protocol import chain_token
 from rating_core.metering.shard import UsageShard
 from rating_server.ports import UsageStore
 from rating_server.store.adapter import LinkOptions

@@ -13,7 +13,7 @@ from rating_core.metering.calls import (
     RecordAnswer,
     RecordCall,
 )
-from rating_core.metering.counter_names import field_name
+from rating_core.metering.counting.counter_names import field_name
 from rating_server.ports import StoreFull, StoreRefused
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.embedded import EmbeddedStore

@@ -1,0 +1,1 @@
+"""Which event ids are known: tables, sorted runs, files (S7.1)."""

@@ -1,0 +1,1 @@
+"""Sequenced producers: numbered batches, epochs, marks (P12, P13)."""

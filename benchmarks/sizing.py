@@ -20,7 +20,7 @@ from benchmarks.measure import Row
 from rating_core.catalog import BillingPeriod
 from rating_core.metering.batch import RecordBatch, shard_of
 from rating_core.metering.calls import CreateSubscription, RecordCall
-from rating_core.metering.catalogue import CreateMeter
+from rating_core.metering.catalogue_calls import CreateMeter
 from rating_server.ports import Window
 from rating_server.store.adapter import LinkOptions
 from rating_server.store.connection import (

@@ -46,22 +46,6 @@ from rating_core.metering.log.snapshot import (
 from rating_core.plan.document import meter_from_document
 from rating_core.plan.output import meter_to_document
 
-__all__ = [
-    "Catalogue",
-    "ControlAnswer",
-    "CreateMeter",
-    "CreatePlan",
-    "FinishMove",
-    "GetMeter",
-    "GetPlan",
-    "ListMeters",
-    "ListMoves",
-    "ListPlans",
-    "StateDigest",
-    "StoredMeter",
-    "StoredPlan",
-]
-
 _KIND = "catalogue"
 _CREATE_METER = "create_meter"
 _CREATE_PLAN = "create_plan"

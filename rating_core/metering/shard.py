@@ -16,19 +16,14 @@ from numpy.typing import NDArray
 from rating_core.errors import IndexFull, LogCorrupt
 from rating_core.metering.batch import RecordBatch
 from rating_core.metering.calls import (
-    Configure,
     Control,
-    ControlAnswer,
-    CreateSubscription,
     GetBuckets,
     GetCounters,
     GetSettings,
     GetSubscriptions,
     RecordAnswer,
     RecordCall,
-    Settings,
     StateDigest,
-    Subscription,
 )
 from rating_core.metering.contracts.bulk_finalize import decide_bulk
 from rating_core.metering.contracts.contract_state import contract_answer, contract_state
@@ -86,22 +81,6 @@ from rating_core.metering.shard_state import (
     take_snapshot,
 )
 from rating_core.units import INT64_MIN
-
-__all__ = [
-    "Configure",
-    "Control",
-    "ControlAnswer",
-    "CreateSubscription",
-    "GetCounters",
-    "GetSettings",
-    "GetSubscriptions",
-    "RecordAnswer",
-    "RecordCall",
-    "Settings",
-    "StateDigest",
-    "Subscription",
-    "UsageShard",
-]
 
 DEFAULT_MAX_IDS = 100_000_000
 _UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from rating_core.catalog import Aggregation, BillingPeriod, Meter
 from rating_core.metering.batch import RecordStatus
-from rating_core.metering.calls import DAY_US
-from rating_core.metering.deciding.record import UsageRecord, batch_of
-from rating_core.metering.shard import (
+from rating_core.metering.calls import (
+    DAY_US,
     Configure,
     CreateSubscription,
     GetCounters,
     RecordCall,
     StateDigest,
-    UsageShard,
 )
+from rating_core.metering.deciding.record import UsageRecord, batch_of
+from rating_core.metering.shard import UsageShard
 from rating_core.period import period_bounds
 
 NOW = 1_767_571_200_000_000

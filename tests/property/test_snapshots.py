@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel, Meter, Plan
 from rating_core.contract.values import Grant, GrantKind, Promotion, PromotionKind
 from rating_core.errors import SnapshotInvalid
-from rating_core.metering.calls import DAY_US
-from rating_core.metering.catalogue import Catalogue, CreateMeter, CreatePlan
+from rating_core.metering.calls import (
+    DAY_US,
+    Configure,
+    CreateSubscription,
+    RecordCall,
+    StateDigest,
+)
+from rating_core.metering.catalogue import Catalogue
+from rating_core.metering.catalogue_calls import CreateMeter, CreatePlan
 from rating_core.metering.contracts.ledger_calls import (
     CreateGrant,
     CreatePromotion,
@@ -28,13 +35,7 @@ from rating_core.metering.log.snapshot import (
     encode_snapshot,
     part_digest,
 )
-from rating_core.metering.shard import (
-    Configure,
-    CreateSubscription,
-    RecordCall,
-    StateDigest,
-    UsageShard,
-)
+from rating_core.metering.shard import UsageShard
 
 NOW = 1_767_571_200_000_000
 KEY = bytes(range(16))

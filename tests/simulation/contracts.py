@@ -21,13 +21,13 @@ from rating_core.catalog import (
     Plan,
     Timing,
 )
-from rating_core.metering.calls import CancelSubscription, ChangePlan
+from rating_core.metering.calls import CancelSubscription, ChangePlan, GetCounters
 from rating_core.metering.contracts.recount_reading import RecountReading
 from rating_core.metering.contracts.subscription import subscription_from_facts
 from rating_core.metering.counting.counter_names import period_text
 from rating_core.metering.log.entry import ControlEntry, decode_body, decode_envelope
 from rating_core.metering.log.protocol import LogEntry
-from rating_core.metering.shard import GetCounters, UsageShard
+from rating_core.metering.shard import UsageShard
 
 HOUR_US = DAY_US // 24
 PRICE, FEE = {1: 50, 2: 25, 3: 75}, {1: 100, 2: 300, 3: 700}

@@ -10,9 +10,9 @@ from truth import START_US
 
 from rating_core.catalog import Aggregation, BillingPeriod, Meter
 from rating_core.metering.batch import RecordBatch
+from rating_core.metering.calls import CreateSubscription
 from rating_core.metering.log.entry import decode_body
 from rating_core.metering.sequencing.producer_stream import Opening, ProducerStream
-from rating_core.metering.shard import CreateSubscription
 
 SHARDS = (0, 1)
 WINDOW = 4

@@ -13,16 +13,16 @@ from truth import Truth
 from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel, Meter, Plan
 from rating_core.metering import shard
 from rating_core.metering.batch import RecordBatch, RecordStatus, RejectReason
-from rating_core.metering.calls import DEFAULT_WINDOW_US
-from rating_core.metering.contracts.ledger_calls import FinalizePeriod
-from rating_core.metering.log.entry import ControlEntry, decode_body
-from rating_core.metering.shard import (
+from rating_core.metering.calls import (
+    DEFAULT_WINDOW_US,
     Configure,
     CreateSubscription,
     GetCounters,
     RecordCall,
-    UsageShard,
 )
+from rating_core.metering.contracts.ledger_calls import FinalizePeriod
+from rating_core.metering.log.entry import ControlEntry, decode_body
+from rating_core.metering.shard import UsageShard
 
 
 class TinySubject:

@@ -9,7 +9,14 @@ import pytest
 
 from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel, Meter, Plan, Tier
 from rating_core.contract.values import Grant, GrantKind
-from rating_core.metering.calls import DAY_US, Configure, CreateSubscription, LateUsage
+from rating_core.metering.calls import (
+    DAY_US,
+    Configure,
+    CreateSubscription,
+    LateUsage,
+    RecordCall,
+    StateDigest,
+)
 from rating_core.metering.contracts.bulk_statement import bulk_statement_facts
 from rating_core.metering.contracts.ledger_calls import (
     CreateGrant,
@@ -21,7 +28,7 @@ from rating_core.metering.contracts.statement_entry import entry_facts
 from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.log.entry import decode_body
 from rating_core.metering.log.snapshot import TakeSnapshot, encode_snapshot
-from rating_core.metering.shard import RecordCall, StateDigest, UsageShard
+from rating_core.metering.shard import UsageShard
 
 START = 1_767_225_600_000_000  # 2026-01-01T00:00Z
 NOW = START + 40 * DAY_US

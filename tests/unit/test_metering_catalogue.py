@@ -6,9 +6,10 @@ import pytest
 
 from rating_core.catalog import Aggregation, Meter
 from rating_core.errors import LogCorrupt
-from rating_core.metering.catalogue import (
-    Catalogue,
-    ControlAnswer,
+from rating_core.metering.calls import ControlAnswer, StateDigest
+from rating_core.metering.catalogue import Catalogue
+from rating_core.metering.catalogue_calls import (
+    MOVE_AHEAD_US,
     CreateMeter,
     CreatePlan,
     FinishMove,
@@ -17,10 +18,8 @@ from rating_core.metering.catalogue import (
     ListMeters,
     ListMoves,
     ListPlans,
-    StateDigest,
     StoredMeter,
 )
-from rating_core.metering.catalogue_calls import MOVE_AHEAD_US
 from rating_core.metering.log.entry import ControlEntry, encode_control
 
 NOW = 1_767_571_200_000_000

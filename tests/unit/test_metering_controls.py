@@ -16,10 +16,8 @@ from rating_core.catalog import (
     Meter,
     Plan,
 )
-from rating_core.metering.calls import DAY_US
-from rating_core.metering.contracts.ledger_calls import FinalizePeriod
-from rating_core.metering.deciding.record import UsageRecord, batch_of
-from rating_core.metering.shard import (
+from rating_core.metering.calls import (
+    DAY_US,
     Configure,
     Control,
     ControlAnswer,
@@ -30,8 +28,10 @@ from rating_core.metering.shard import (
     RecordCall,
     Settings,
     StateDigest,
-    UsageShard,
 )
+from rating_core.metering.contracts.ledger_calls import FinalizePeriod
+from rating_core.metering.deciding.record import UsageRecord, batch_of
+from rating_core.metering.shard import UsageShard
 
 NOW = 1_767_571_200_000_000  # 2026-01-05T00:00Z
 METERS = {"tokens": Meter("tokens", Aggregation.SUM), "calls": Meter("calls", Aggregation.COUNT)}

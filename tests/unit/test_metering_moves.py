@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from rating_core.catalog import Aggregation, BillingPeriod, Charge, ChargeModel, Meter, Plan
-from rating_core.metering.calls import DAY_US, SECOND_US, ChangePlan, MigratePlan
-from rating_core.metering.shard import (
+from rating_core.metering.calls import (
+    DAY_US,
+    SECOND_US,
+    ChangePlan,
     CreateSubscription,
     GetSubscriptions,
+    MigratePlan,
     StateDigest,
-    UsageShard,
 )
+from rating_core.metering.shard import UsageShard
 
 NOW = 1_767_571_200_000_000  # 2026-01-05T00:00Z
 METERS = {"tokens": Meter("tokens", Aggregation.SUM)}

@@ -10,7 +10,13 @@ import pytest
 from rating_core.catalog import Aggregation, BillingPeriod, Meter
 from rating_core.errors import LogCorrupt
 from rating_core.metering.batch import RecordBatch, RejectReason
-from rating_core.metering.calls import DAY_US
+from rating_core.metering.calls import (
+    DAY_US,
+    CreateSubscription,
+    GetCounters,
+    RecordCall,
+    StateDigest,
+)
 from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.deciding.records_entry import RecordsEntry
 from rating_core.metering.log.entry import decode_body, encode_producers
@@ -23,13 +29,7 @@ from rating_core.metering.sequencing.producers import (
     ProducerState,
 )
 from rating_core.metering.sequencing.sequenced import ProducerCall, SequencedCall, batch_checksum
-from rating_core.metering.shard import (
-    CreateSubscription,
-    GetCounters,
-    RecordCall,
-    StateDigest,
-    UsageShard,
-)
+from rating_core.metering.shard import UsageShard
 
 NOW = 1_767_571_200_000_000
 KEY = bytes(range(16))

@@ -7,7 +7,7 @@ from typing import Any
 from ratewright import document as api
 from ratewright.v1 import plan_pb2
 from ratewright.v1.catalog_service_pb2 import CreatePlanRequest
-from rating_core.metering.catalogue import StoredMeter, StoredPlan
+from rating_core.metering.catalogue_calls import StoredMeter, StoredPlan
 from rating_core.plan.document import meter_to_document
 from rating_server.servicers.convert_time import from_proto_instant, to_proto_timestamp
 from rating_server.usecases.create_plan import Times

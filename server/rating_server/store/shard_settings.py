@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rating_core.metering.shard import Configure, ControlAnswer, GetSettings
-from rating_core.metering.shard import Settings as ShardSettings
+from rating_core.metering.calls import Configure, ControlAnswer, GetSettings
+from rating_core.metering.calls import Settings as ShardSettings
 from rating_server.ports import StoreRefused, Window
 from rating_server.store.driver import SessionDriver
 

@@ -13,11 +13,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from rating_core.catalog import Meter
-from rating_core.metering.catalogue import Catalogue, GetMeter
+from rating_core.metering.calls import RecordCall
+from rating_core.metering.catalogue import Catalogue
+from rating_core.metering.catalogue_calls import GetMeter
 from rating_core.metering.log.protocol import AckLevel, LogEntry, Machine
 from rating_core.metering.sequencing.sequenced import SequencedCall
 from rating_core.metering.session import ShardSession
-from rating_core.metering.shard import RecordCall, UsageShard
+from rating_core.metering.shard import UsageShard
 from rating_server.ports import (
     Clock,
     PastRange,

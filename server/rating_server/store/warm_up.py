@@ -23,13 +23,14 @@ from rating_core.catalog import (
 )
 from rating_core.contract.usage import PlanRef
 from rating_core.metering.batch import RecordBatch, shard_of
+from rating_core.metering.calls import CreateSubscription, GetCounters, RecordCall
 from rating_core.metering.contracts.ledger_calls import FinalizePeriods
 from rating_core.metering.deciding.field_scan import find_texts
 from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.deciding.roll import Roll
 from rating_core.metering.ids.run import merged_run
 from rating_core.metering.log.protocol import EMPTY_TOKEN, Decision, Machine
-from rating_core.metering.shard import CreateSubscription, GetCounters, RecordCall, UsageShard
+from rating_core.metering.shard import UsageShard
 from rating_core.units import INT64_MAX
 
 _NOW_US = 1_000_000

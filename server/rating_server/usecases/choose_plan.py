@@ -9,7 +9,7 @@ from rating_core.catalog import Plan
 from rating_core.contract.hours import hours_differ
 from rating_core.contract.usage import PlanRef
 from rating_core.errors import PlanInvalid
-from rating_core.metering.catalogue import GetPlan, StoredPlan
+from rating_core.metering.catalogue_calls import GetPlan, StoredPlan
 from rating_core.plan.overrides import OVERRIDES_BYTES_MAX, read_overrides
 from rating_core.zone import ZoneTable
 from rating_server.documents import DocumentError, parse_json

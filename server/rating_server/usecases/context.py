@@ -12,7 +12,7 @@ from rating_core.catalog import Plan
 from rating_core.compile import CompiledPlans, compile_plans
 from rating_core.contract.usage import PlanRef
 from rating_core.metering.batch import shard_of
-from rating_core.metering.catalogue import GetPlan, StoredPlan
+from rating_core.metering.catalogue_calls import GetPlan, StoredPlan
 from rating_core.plan.document import plan_from_document
 from rating_core.plan.overrides import apply_overrides
 from rating_server.ports import ClockRefused, HistoryTrimmed, StoreError, StoreFull, UsageStore

@@ -15,8 +15,7 @@ from typing import Any
 from rating_core.bands import plan_bands
 from rating_core.contract.usage import PlanRef
 from rating_core.metering.calls import ControlAnswer, MigratePlan
-from rating_core.metering.catalogue import FinishMove, ListMoves, StoredPlan
-from rating_core.metering.catalogue_calls import MOVE_AHEAD_US
+from rating_core.metering.catalogue_calls import MOVE_AHEAD_US, FinishMove, ListMoves, StoredPlan
 from rating_core.metering.contracts.subscription import STAYING
 from rating_server.ports import StoreError
 from rating_server.usecases.context import Context, reach

@@ -19,7 +19,7 @@ from rating_core.metering.calls import (
     RecordAnswer,
     RecordCall,
 )
-from rating_core.metering.catalogue import CreateMeter
+from rating_core.metering.catalogue_calls import CreateMeter
 from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.shard import UsageShard
 from rating_server.ports import StoreUnavailable, Window

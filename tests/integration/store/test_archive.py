@@ -14,13 +14,13 @@ import pytest
 
 from rating_core.catalog import BillingPeriod
 from rating_core.metering.batch import RecordStatus, shard_of
-from rating_core.metering.catalogue import CreateMeter
+from rating_core.metering.calls import CreateSubscription, RecordCall, StateDigest
+from rating_core.metering.catalogue_calls import CreateMeter
 from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.log.archive import SegmentName
 from rating_core.metering.log.archiver import WriteSegment
 from rating_core.metering.log.protocol import Trim, TrimReply
 from rating_core.metering.log.snapshot import Encoded, Snapshot
-from rating_core.metering.shard import CreateSubscription, RecordCall, StateDigest
 from rating_server.ports import StoreRefused, Window
 from rating_server.store.adapter import LinkOptions, dial
 from rating_server.store.archive_files import ArchiveFiles

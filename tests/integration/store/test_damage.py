@@ -12,7 +12,7 @@ import pytest
 from rating_core.catalog import BillingPeriod
 from rating_core.metering.batch import RecordStatus, shard_of
 from rating_core.metering.calls import CreateSubscription, RecordAnswer, RecordCall
-from rating_core.metering.catalogue import CreateMeter
+from rating_core.metering.catalogue_calls import CreateMeter
 from rating_core.metering.deciding.record import UsageRecord, batch_of
 from rating_core.metering.log.entry import decode_envelope, encode_envelope
 from rating_core.metering.log.protocol import chain_token

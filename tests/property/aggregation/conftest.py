@@ -19,17 +19,17 @@ from rating_core.catalog import (
     Plan,
 )
 from rating_core.metering.batch import RecordStatus
-from rating_core.metering.calls import DAY_US
-from rating_core.metering.deciding.record import UsageRecord, batch_of
-from rating_core.metering.deciding.records_entry import RecordsEntry
-from rating_core.metering.log.entry import decode_body
-from rating_core.metering.shard import (
+from rating_core.metering.calls import (
+    DAY_US,
     Configure,
     CreateSubscription,
     GetCounters,
     RecordCall,
-    UsageShard,
 )
+from rating_core.metering.deciding.record import UsageRecord, batch_of
+from rating_core.metering.deciding.records_entry import RecordsEntry
+from rating_core.metering.log.entry import decode_body
+from rating_core.metering.shard import UsageShard
 from rating_core.period import HOUR_US, period_bounds
 from rating_server.store.field_fold import fold_record
 

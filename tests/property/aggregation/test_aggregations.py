@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rating_core.catalog import Aggregation
+from rating_core.metering.calls import RecordCall, StateDigest
 from rating_core.metering.contracts.ledger_calls import FinalizePeriod
 from rating_core.metering.counting.counter_names import parse_hash_key
 from rating_core.metering.deciding.record import batch_of
-from rating_core.metering.shard import RecordCall, StateDigest, UsageShard
+from rating_core.metering.shard import UsageShard
 
 EXAMPLES = 60
 random_streams = st.integers(0, 2**32).map(random.Random)

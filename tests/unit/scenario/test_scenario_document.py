@@ -137,7 +137,7 @@ def test_faulty_step_is_told_with_its_path(document_of: Make, name: str) -> None
 
 def test_every_refusal_can_be_expected() -> None:
     """Whatever reason a call about a contract is refused for, `expect_status` may name."""
-    machine = Path(contract_log.__file__).parents[1] / "metering"
+    machine = Path(contract_log.__file__).parents[1] / "metering" / "contracts"
     names = {
         name
         for file in ("subscription_calls.py", "finalize.py")

@@ -15,14 +15,9 @@ from rating_core.catalog import (
     Plan,
 )
 from rating_core.metering.batch import RecordStatus, RejectReason
-from rating_core.metering.calls import DAY_US
+from rating_core.metering.calls import DAY_US, CreateSubscription, GetCounters, RecordCall
 from rating_core.metering.deciding.record import batch_of
-from rating_core.metering.shard import (
-    CreateSubscription,
-    GetCounters,
-    RecordCall,
-    UsageShard,
-)
+from rating_core.metering.shard import UsageShard
 
 NOW = 1_767_571_200_000_000  # 2026-01-05T00:00Z
 START = NOW - 30 * DAY_US

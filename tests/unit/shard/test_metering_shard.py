@@ -5,13 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rating_core.catalog import BillingPeriod
-from rating_core.metering.calls import DAY_US
+from rating_core.metering.calls import DAY_US, Configure, RecordCall
 from rating_core.metering.contracts.ledger_calls import FinalizePeriod
 from rating_core.metering.deciding.record import UsageRecord, batch_of
-from rating_core.metering.shard import (
-    Configure,
-    RecordCall,
-)
 
 NOW = 1_767_571_200_000_000  # 2026-01-05T00:00Z
 START = NOW - 30 * DAY_US

@@ -6,14 +6,8 @@ import pytest
 
 from rating_core.catalog import BillingPeriod
 from rating_core.errors import IndexFull, LogCorrupt
-from rating_core.metering.calls import DAY_US
+from rating_core.metering.calls import DAY_US, Configure, GetCounters, RecordCall, StateDigest
 from rating_core.metering.deciding.record import UsageRecord, batch_of
-from rating_core.metering.shard import (
-    Configure,
-    GetCounters,
-    RecordCall,
-    StateDigest,
-)
 
 NOW = 1_767_571_200_000_000  # 2026-01-05T00:00Z
 START = NOW - 30 * DAY_US

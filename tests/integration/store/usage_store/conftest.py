@@ -17,7 +17,7 @@ from rating_core.metering.calls import (
     RecordAnswer,
     RecordCall,
 )
-from rating_core.metering.catalogue import CreateMeter
+from rating_core.metering.catalogue_calls import CreateMeter
 from rating_server.ports import StoreUnavailable, Window
 from rating_server.store.usage_store import RedisUsageStore, UsageStoreOptions
 

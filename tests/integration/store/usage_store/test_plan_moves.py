@@ -8,8 +8,7 @@ from typing import Any
 
 from rating_core.metering.batch import shard_of
 from rating_core.metering.calls import GetSubscriptions, MigratePlan
-from rating_core.metering.catalogue import CreatePlan, ListMoves
-from rating_core.metering.catalogue_calls import MOVE_AHEAD_US
+from rating_core.metering.catalogue_calls import MOVE_AHEAD_US, CreatePlan, ListMoves
 from rating_server.store.usage_options import UsageStoreOptions
 from rating_server.store.usage_store import RedisUsageStore, system_clock
 from rating_server.usecases.choose_plan import choose_plan

@@ -53,6 +53,17 @@ async def counted(store: RedisUsageStore, instant: int) -> list[int]:
     return [counter.value for counter in answer.counters]
 
 
+async def folded(store, shard: int) -> None:
+    """Wait until F has reached the head of the log: only then may entries leave it (P8)."""
+    keys = shard_keys(shard)
+    for _ in range(400):
+        mark = await asyncio.to_thread(store.ask, "HGET", keys.fold, "mark")
+        if mark == await asyncio.to_thread(store.ask, "HGET", keys.head, "v"):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("F does not reach the head")
+
+
 async def filled(store: RedisUsageStore, context: Context, start: int) -> None:
     """Subscribe acme at ``start``, and count one unit on each of ten days."""
     for name in ("old", "new"):
@@ -87,6 +98,7 @@ def test_a_recount_out_of_the_archive_holds_on_every_server(
             shard = shard_of(ACME, one.shard_count)
             assert await counted(two, middle) == [10]
             keys = shard_keys(shard)
+            await folded(store, shard)
             archiver = LogArchiver(keys, link, files, one._sessions.open[shard], system_clock)
             report = await archiver.round(ArchivePolicy(after_us=0, segment_bytes=500))
             assert (report.problem, report.trimmed) == ("", report.version)

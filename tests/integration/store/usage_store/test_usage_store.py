@@ -19,7 +19,8 @@ from rating_core.metering.calls import (
     Settings,
     StateDigest,
 )
-from rating_core.metering.catalogue import Catalogue, ListMeters
+from rating_core.metering.catalogue import Catalogue
+from rating_core.metering.catalogue_calls import ListMeters
 from rating_core.metering.counting.counter_names import field_name, hash_key_of
 from rating_core.metering.log.protocol import chain_token
 from rating_core.metering.shard import UsageShard

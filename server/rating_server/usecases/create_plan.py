@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rating_core.instant import format_instant
-from rating_core.metering import catalogue
+from rating_core.metering import catalogue, catalogue_calls
 from rating_core.metering.calls import ControlAnswer
 from rating_core.plan.document import plan_to_document
 from rating_server.usecases.check_plan import check_plan
@@ -21,7 +21,7 @@ from rating_server.usecases.move_plans import try_move
 class Published:
     """The stored plan version, what looks like a mistake in it, and whether this is a replay."""
 
-    stored: catalogue.StoredPlan
+    stored: catalogue_calls.StoredPlan
     warnings: list[str]
     replayed: bool
 
@@ -60,7 +60,7 @@ async def create_plan(
             if differences
         ]
         raise InvalidRequest(failed, "EXAMPLE_FAILED")
-    call = catalogue.CreatePlan(
+    call = catalogue_calls.CreatePlan(
         document=plan_to_document(check.plan),
         effective_time=times.effective,
         existing_effective_time=times.existing_effective,

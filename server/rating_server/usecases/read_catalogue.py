@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from rating_core.metering import catalogue
+from rating_core.metering import catalogue_calls
 from rating_server.usecases.context import Context, plan_not_found, reach
 from rating_server.usecases.failure import Failure
 from rating_server.usecases.page import page_of
 
 
-async def get_meter(context: Context, meter_id: str) -> catalogue.StoredMeter:
+async def get_meter(context: Context, meter_id: str) -> catalogue_calls.StoredMeter:
     """Return a meter; Failure METER_NOT_FOUND."""
-    found: catalogue.StoredMeter | None = await reach(
-        context.store.catalogue_ask(catalogue.GetMeter(meter_id))
+    found: catalogue_calls.StoredMeter | None = await reach(
+        context.store.catalogue_ask(catalogue_calls.GetMeter(meter_id))
     )
     if found is None:
         name = f"meters/{meter_id}"
@@ -21,18 +21,18 @@ async def get_meter(context: Context, meter_id: str) -> catalogue.StoredMeter:
 
 async def list_meters(
     context: Context, page_size: int, page_token: str
-) -> tuple[list[catalogue.StoredMeter], str]:
+) -> tuple[list[catalogue_calls.StoredMeter], str]:
     """Return a page of all meters by id, and the next page's token."""
-    stored: tuple[catalogue.StoredMeter, ...] = await reach(
-        context.store.catalogue_ask(catalogue.ListMeters())
+    stored: tuple[catalogue_calls.StoredMeter, ...] = await reach(
+        context.store.catalogue_ask(catalogue_calls.ListMeters())
     )
     return page_of(sorted(stored, key=_meter_key), _meter_key, page_size, page_token)
 
 
-async def get_plan(context: Context, plan_id: str, version: int) -> catalogue.StoredPlan:
+async def get_plan(context: Context, plan_id: str, version: int) -> catalogue_calls.StoredPlan:
     """Return a plan version, version 0 the latest; Failure PLAN_NOT_FOUND."""
-    found: catalogue.StoredPlan | None = await reach(
-        context.store.catalogue_ask(catalogue.GetPlan(plan_id, version))
+    found: catalogue_calls.StoredPlan | None = await reach(
+        context.store.catalogue_ask(catalogue_calls.GetPlan(plan_id, version))
     )
     if found is None:
         raise plan_not_found(plan_id, version)
@@ -41,19 +41,19 @@ async def get_plan(context: Context, plan_id: str, version: int) -> catalogue.St
 
 async def list_plans(
     context: Context, plan_id: str | None, page_size: int, page_token: str
-) -> tuple[list[catalogue.StoredPlan], str]:
+) -> tuple[list[catalogue_calls.StoredPlan], str]:
     """Return a page of the latest version of every plan, or of all versions of one."""
-    stored: tuple[catalogue.StoredPlan, ...] = await reach(
-        context.store.catalogue_ask(catalogue.ListPlans(plan_id))
+    stored: tuple[catalogue_calls.StoredPlan, ...] = await reach(
+        context.store.catalogue_ask(catalogue_calls.ListPlans(plan_id))
     )
     if plan_id is None:
         stored = tuple({plan.plan_id: plan for plan in sorted(stored, key=_plan_key)}.values())
     return page_of(sorted(stored, key=_plan_key), _plan_key, page_size, page_token)
 
 
-def _meter_key(stored: catalogue.StoredMeter) -> str:
+def _meter_key(stored: catalogue_calls.StoredMeter) -> str:
     return stored.meter.id
 
 
-def _plan_key(stored: catalogue.StoredPlan) -> str:
+def _plan_key(stored: catalogue_calls.StoredPlan) -> str:
     return f"{stored.plan_id}@{stored.version:010d}"

@@ -32,7 +32,8 @@ def parse_statement_name(name: str) -> tuple[str, str, int]:
     match name.split("/"):
         case ["customers", customer, "subscriptions", subscription_id, "statements", number]:
             digits = number.isascii() and number.isdigit() and len(number) <= _NUMBER_DIGITS
-            if customer and digits:
+            # A statement has one name: `01` is none for 1.
+            if customer and digits and number == str(int(number)):
                 return customer, subscription_id, int(number)
     text = "expected customers/{customer}/subscriptions/{id}/statements/{number}"
     raise invalid("name", "BAD_NAME", text)

@@ -27,7 +27,7 @@ from rating_server.servicers.names import parse_parent, parse_statement_name
 from rating_server.servicers.rpc import add_service, server_stream, unary
 from rating_server.usecases import read_statements
 from rating_server.usecases.context import Context, customer_violations
-from rating_server.usecases.failure import Violation, noting, require
+from rating_server.usecases.failure import Violation, invalid, noting, require
 from rating_server.usecases.finalize_statement import finalize_statement
 from rating_server.usecases.finalize_statements import FinalizedChunk, finalize_statements
 from rating_server.usecases.preview_statement import Preview, preview_statement
@@ -97,11 +97,7 @@ class StatementServicer:
     async def get_statement(self, request: pb.GetStatementRequest) -> pb.GetStatementResponse:
         """Get a finalised statement."""
         if request.name:
-            customer, subscription_id, number = parse_statement_name(request.name)
-            found = await read_statements.get_statement(
-                self._context, customer, subscription_id, number=number
-            )
-            return pb.GetStatementResponse(statement=_final(found))
+            return await self._statement_of_name(request)
         faults: list[Violation] = []
         given = request.HasField("period_start")
         start = from_proto_instant(request.period_start, given, "period_start", faults)
@@ -109,6 +105,24 @@ class StatementServicer:
         found = await read_statements.get_statement(
             self._context, request.customer, request.subscription_id, period_start=start
         )
+        return pb.GetStatementResponse(statement=_final(found))
+
+    async def _statement_of_name(self, request: pb.GetStatementRequest) -> pb.GetStatementResponse:
+        """Get a statement by name; what else the request gives must be as in the name."""
+        customer, subscription_id, number = parse_statement_name(request.name)
+        faults: list[Violation] = []
+        given = request.HasField("period_start")
+        start = from_proto_instant(request.period_start, given, "period_start", faults)
+        others = (("customer", customer), ("subscription_id", subscription_id))
+        for field, named in others:
+            if getattr(request, field) not in ("", named):
+                faults.append(Violation(field, "NAME_DIFFERS", "expected none, or that of name"))
+        require(faults, ())
+        found = await read_statements.get_statement(
+            self._context, customer, subscription_id, number=number
+        )
+        if given and start != found.start:
+            raise invalid("period_start", "NAME_DIFFERS", "expected none, or that of name")
         return pb.GetStatementResponse(statement=_final(found))
 
     async def list_statements(self, request: pb.ListStatementsRequest) -> pb.ListStatementsResponse:

@@ -105,7 +105,9 @@ async def list_grants(
     """Return a page of the grants with their balances at ``time`` (µs, None: now)."""
     found = await balances(context, parent, time)
     numbered = [(f"{place:012d}", balance) for place, balance in enumerate(found)]
-    page, token = page_of(numbered, lambda item: item[0], page_size, page_token)
+    holder = found[0].subscription.subscription_id if found else parent.subscription_id
+    scope = ("grants", parent.customer, holder, time)
+    page, token = page_of(numbered, lambda item: item[0], page_size, page_token, scope)
     return [balance for _, balance in page], token
 
 
@@ -178,7 +180,8 @@ async def list_promotions(
     """Return a page of the promotions, in order of creation; Failure SUBSCRIPTION_NOT_FOUND."""
     subscription, account = await account_of(context, parent.customer, parent.subscription_id)
     numbered = [(f"{n:012d}", item) for n, item in enumerate(account.promotions.values())]
-    page, token = page_of(numbered, lambda item: item[0], page_size, page_token)
+    scope = ("promotions", parent.customer, subscription.subscription_id)
+    page, token = page_of(numbered, lambda item: item[0], page_size, page_token, scope)
     return subscription, [promotion for _, promotion in page], token
 
 

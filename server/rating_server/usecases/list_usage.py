@@ -9,7 +9,7 @@ from rating_core.metering.calls import DAY_US, BucketKey, BucketsAnswer, GetBuck
 from rating_core.period import INSTANT_MAX
 from rating_server.usecases.context import Context, check_customer, reach
 from rating_server.usecases.failure import Failure, InvalidRequest, Violation, invalid
-from rating_server.usecases.page import decode_token, encode_token, size_of_page
+from rating_server.usecases.page import Scope, decode_token, encode_token, size_of_page
 
 RANGE_MAX_US = 400 * DAY_US
 
@@ -37,9 +37,9 @@ async def list_usage(
         raise InvalidRequest([Violation("end_time", "BAD_RANGE", text)])
     if meter:
         await _check_meter(context, meter)
-    question = GetBuckets(
-        customer, start, until, meter, _key(page_token) if page_token else None, size + 1
-    )
+    scope = ("usage", customer, start, end, meter)
+    after = _key(page_token, scope) if page_token else None
+    question = GetBuckets(customer, start, until, meter, after, size + 1)
     answer: BucketsAnswer = await reach(context.store.ask(context.shard(customer), question))
     if answer.subscription is None:
         raise Failure(
@@ -50,7 +50,7 @@ async def list_usage(
     if len(answer.buckets) <= size:
         return answer, ""
     page = answer.buckets[:size]
-    token = encode_token(json.dumps(page[-1].key, separators=(",", ":")))
+    token = encode_token(json.dumps(page[-1].key, separators=(",", ":")), scope)
     return replace(answer, buckets=page), token
 
 
@@ -65,9 +65,9 @@ async def _check_meter(context: Context, meter: str) -> None:
         raise invalid("meter", "METER_WITHOUT_BUCKETS", f"meter {meter} keeps no buckets")
 
 
-def _key(token: str) -> BucketKey:
+def _key(token: str, scope: Scope) -> BucketKey:
     try:
-        start, meter, dimensions = json.loads(decode_token(token))
+        start, meter, dimensions = json.loads(decode_token(token, scope))
         return int(start), str(meter), tuple((str(name), str(value)) for name, value in dimensions)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise invalid("page_token", "BAD_PAGE_TOKEN", "not a token of this list") from error

@@ -26,7 +26,7 @@ async def list_meters(
     stored: tuple[catalogue_calls.StoredMeter, ...] = await reach(
         context.store.catalogue_ask(catalogue_calls.ListMeters())
     )
-    return page_of(sorted(stored, key=_meter_key), _meter_key, page_size, page_token)
+    return page_of(sorted(stored, key=_meter_key), _meter_key, page_size, page_token, ("meters",))
 
 
 async def get_plan(context: Context, plan_id: str, version: int) -> catalogue_calls.StoredPlan:
@@ -48,7 +48,8 @@ async def list_plans(
     )
     if plan_id is None:
         stored = tuple({plan.plan_id: plan for plan in sorted(stored, key=_plan_key)}.values())
-    return page_of(sorted(stored, key=_plan_key), _plan_key, page_size, page_token)
+    scope = ("plans", plan_id)
+    return page_of(sorted(stored, key=_plan_key), _plan_key, page_size, page_token, scope)
 
 
 def _meter_key(stored: catalogue_calls.StoredMeter) -> str:

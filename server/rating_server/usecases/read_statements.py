@@ -94,7 +94,8 @@ async def list_statements(
 ) -> tuple[Subscription, list[BookedStatement], str]:
     """Return a page of what is booked for a subscription's statements, by number."""
     subscription, account = await account_of(context, customer, subscription_id)
-    page, token = page_of(account.statements, _key, page_size, page_token)
+    scope = ("statements", customer, subscription.subscription_id)
+    page, token = page_of(account.statements, _key, page_size, page_token, scope)
     return subscription, page, token
 
 

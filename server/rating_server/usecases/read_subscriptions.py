@@ -31,7 +31,8 @@ async def list_subscriptions(
         shards = range(context.store.shard_count)
         asked = (reach(context.store.ask(shard, GetSubscriptions(None))) for shard in shards)
         found = [one for answer in await asyncio.gather(*asked) for one in answer]
-    return page_of(sorted(found, key=_key), _key, page_size, page_token)
+    scope = ("subscriptions", customer)
+    return page_of(sorted(found, key=_key), _key, page_size, page_token, scope)
 
 
 async def _of_customer(context: Context, customer: str) -> list[Subscription]:

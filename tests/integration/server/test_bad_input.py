@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import random
 
 import grpc
@@ -15,6 +14,7 @@ from ratewright.v1 import customer_service_pb2 as customers
 from ratewright.v1 import plan_pb2
 from ratewright.v1 import rating_service_pb2 as rating
 from ratewright.v1 import usage_service_pb2 as usage
+from rating_server.usecases.page import encode_token
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 MISSING = grpc.StatusCode.NOT_FOUND
@@ -347,9 +347,8 @@ def test_odd_records_are_refused_one_by_one(server, road):
 @pytest.mark.parametrize("token", ['[Infinity,"w",[]]', "[" * 9000, "[1]", '[1e999,"w",[]]'])
 def test_a_token_of_no_list_is_the_callers_mistake(server, road, token):
     """Whatever a page token holds, the answer is INVALID_ARGUMENT."""
-    request = usage.ListUsageRequest(
-        customer="tokens", page_token=base64.urlsafe_b64encode(token.encode()).decode()
-    )
+    page_token = encode_token(token, ("usage", "tokens", None, None, ""))
+    request = usage.ListUsageRequest(customer="tokens", page_token=page_token)
     with pytest.raises(grpc.RpcError) as caught:
         server.usage.ListUsage(request)
     assert road.error_of(caught.value) == (INVALID, "REQUEST_INVALID", ["page_token"])

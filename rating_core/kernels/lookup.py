@@ -124,24 +124,24 @@ def count_above(view: WordView, place: int, quantity: int, count: int) -> int:
 
 
 overload(word_view, inline="always")(
-    lambda words: lambda words: _view(words)  # noqa: PLW0108 - as in int128
+    lambda words: lambda words: _view(words)  # noqa: PLW0108 - an overload returns a function with these argument names, an intrinsic is none
 )
 overload(prefetch, inline="always")(
-    lambda view, place: lambda view, place: _prefetch(view, place)  # noqa: PLW0108 - as in int128
+    lambda view, place: lambda view, place: _prefetch(view, place)  # noqa: PLW0108 - an overload returns a function with these argument names, an intrinsic is none
 )
 overload(word_at, inline="always")(
-    lambda view, place: lambda view, place: _load(view, place)  # noqa: PLW0108 - as in int128
+    lambda view, place: lambda view, place: _load(view, place)  # noqa: PLW0108 - an overload returns a function with these argument names, an intrinsic is none
 )
 overload(copy_bytes, inline="always")(
     lambda out, position, source, begin, length: (
-        lambda out, position, source, begin, length: _copy(  # noqa: PLW0108 - as in int128
+        lambda out, position, source, begin, length: _copy(  # noqa: PLW0108 - an overload returns a function with these argument names, an intrinsic is none
             out, position, source, begin, length
         )
     )
 )
 overload(count_above, inline="always")(
     lambda view, place, quantity, count: (
-        lambda view, place, quantity, count: _count(  # noqa: PLW0108 - as in int128
+        lambda view, place, quantity, count: _count(  # noqa: PLW0108 - an overload returns a function with these argument names, an intrinsic is none
             view, place, quantity, count
         )
     )

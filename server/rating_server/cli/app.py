@@ -46,7 +46,7 @@ class Globals:
 class LazyGroup(click.Group):
     """A group whose commands live in modules that are imported on first use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of all commands, in the order of a day's work."""
         return list(_COMMANDS)
 

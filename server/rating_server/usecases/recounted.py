@@ -34,7 +34,8 @@ async def recounted(
     """Submit a change, with the plans that it needs, and the records counted anew if it must.
 
     ``zone``: the table that the change brings. Failure LOG_TRIMMED, with the earliest instant,
-    where the log no longer holds the records; CUSTOMER_BUSY where they come too fast.
+    where the log no longer holds the records; CUSTOMER_BUSY where they or the contract change too
+    fast.
     """
     shard = context.shard(customer)
     answer = await submit_with_plans(context, shard, call_of(None, None))
@@ -51,7 +52,7 @@ async def recounted(
             # P5: the log that was read is not the one that the shard stood on.
             reading = None
         answer = await submit_with_plans(context, shard, call_of(instant, recount))
-    text = f"records of customer {customer} come faster than they can be counted anew"
+    text = f"customer {customer} changes faster than its records can be counted anew"
     raise Failure("CUSTOMER_BUSY", text, customer=customer)
 
 
